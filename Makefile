@@ -1,0 +1,19 @@
+# make demo: train, score, export and reload a Spanish -> English translator.  make test: the tests.
+PYTHON ?= python3
+BIN = .venv/bin
+
+.PHONY: demo test clean
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/python experiments/translate_tatoeba.py --output runs/demo
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv runs

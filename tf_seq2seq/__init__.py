@@ -1,0 +1,76 @@
+"""Recurrent sequence-to-sequence models for TensorFlow and Keras 3.
+
+Everything public is a name of this package, loaded when first used, so that importing the package is instant:
+
+>>> import tf_seq2seq
+>>> "BeamSearch" in dir(tf_seq2seq)
+True
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "data.vocabulary": ["Vocabulary", "PAD", "UNK", "START", "END"],
+    "data.text": ["TextProcessor"],
+    "data.corpora": [
+        "Pairs",
+        "text_pairs",
+        "tsv_pairs",
+        "tfds_pairs",
+        "translate_folder_pairs",
+        "index_pairs",
+        "INDEX_CORPORA",
+    ],
+    "data.cleaning": ["Cleaning"],
+    "data.pipeline": ["batches"],
+    "data.synthetic": ["SyntheticTask", "SYNTHETIC_TASKS"],
+    "layers.attention": ["DotAttention", "GeneralAttention", "ConcatAttention", "AdditiveAttention"],
+    "layers.attention_wrapper": ["AttentionWrapper"],
+    "layers.cells": ["LSTMCell", "GRUCell"],
+    "layers.stacked_cells": ["StackedCells"],
+    "layers.unroll": ["unroll"],
+    "layers.bridges": ["ZeroBridge", "CopyBridge", "DenseBridge"],
+    "models.contracts": ["EncoderOutput", "StepOutput"],
+    "models.encoders": ["RNNEncoder"],
+    "models.decoders": ["RNNDecoder"],
+    "models.seq2seq": ["Seq2Seq"],
+    "models.zoo": ["plain", "sutskever2014", "cho2014", "bahdanau2015", "luong2015", "gnmt"],
+    "decoding.hypotheses": ["Hypotheses"],
+    "decoding.penalties": ["LengthPenalty"],
+    "decoding.greedy": ["Greedy"],
+    "decoding.beam_search": ["BeamSearch"],
+    "decoding.generator": ["TextGenerator", "GeneratedText"],
+    "evaluation.scores": [
+        "corpus_bleu",
+        "corpus_chrf",
+        "sentence_bleu",
+        "rouge",
+        "exact_match",
+        "perplexity",
+        "bits_per_token",
+        "entropy",
+        "unigram_entropy",
+    ],
+    "evaluation.evaluate": ["evaluate", "Evaluation"],
+    "evaluation.alignments": ["plot_alignments"],
+    "training.losses": ["SequenceCrossEntropy"],
+    "training.schedules": ["Warmup", "NoamSchedule", "InverseSquareRootSchedule", "LinearSchedule"],
+    "training.precision": ["fastest_policy"],
+    "training.callbacks": ["Monitor", "BestModel", "Resume"],
+    "export.saved_model": ["export_saved_model"],
+    "errors": ["InputError"],
+}
+_MODULE = {name: module for module, names in _PUBLIC.items() for name in names}
+__all__ = [*_MODULE]
+
+
+def __getattr__(name):
+    if name not in _MODULE:
+        raise AttributeError(f"module 'tf_seq2seq' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"tf_seq2seq.{_MODULE[name]}"), name)
+
+
+def __dir__():
+    return [*globals(), *__all__]

@@ -1,0 +1,1 @@
+"""Strings and pictures become padded batches."""

@@ -1,0 +1,1 @@
+"""Search: from a step function to hypotheses."""

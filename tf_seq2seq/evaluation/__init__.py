@@ -1,0 +1,1 @@
+"""Hypotheses and references become numbers, tables and pictures."""

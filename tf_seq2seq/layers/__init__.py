@@ -1,0 +1,1 @@
+"""Keras layers of recurrent sequence-to-sequence models: tensors to tensors."""

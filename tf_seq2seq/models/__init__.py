@@ -1,0 +1,1 @@
+"""Encoders, decoders and the trainable model made of them."""

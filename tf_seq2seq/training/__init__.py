@@ -1,0 +1,1 @@
+"""Losses, schedules and callbacks for `fit`."""
