@@ -5,8 +5,8 @@ Run in a process of its own, because it needs tf-keras and graph mode::
     TF_USE_LEGACY_KERAS=1 python tests/document_tf1.py OUT.npz
 
 Two recurrent networks, `dynamic_rnn` twice: the encoder's last state is the decoder's initial state, and a
-dense layer with a softmax over the target vocabulary reads the decoder's outputs. `one/` is the tutorial's one
-LSTMCell, `two/` the same with a MultiRNNCell of two. Sequences are ragged: lengths from 1 to the longest.
+dense layer with a softmax over the target vocabulary reads the decoder's outputs. `one/` is the tutorial's
+single LSTMCell, `two/` the same with a MultiRNNCell of two. Sequences are ragged.
 
 Shapes: **B** batch, **S** source length, **T** target length, **U** units, **V** vocabulary.
 """
