@@ -8,6 +8,7 @@ Shapes: **V** vocabulary (the four special tokens counted), **E** embedding size
 import collections
 import gzip
 import itertools
+import zlib
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class Vocabulary:
         return self.tokens[id]
 
     def save(self, path):
-        """Writes UTF-8 text: token i stands on line i + 1; line breaks and backslashes in a token are escaped."""
+        """Writes UTF-8 text, token i on line i + 1; line breaks and backslashes in a token are escaped."""
         with replacing(path) as new, open(new, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(_escape(token) + "\n" for token in self.tokens)
 
@@ -123,14 +124,16 @@ class Vocabulary:
     def vectors(self, path, size, initializer=None):
         """Pretrained vectors for an embedding, from a text file in word2vec's or GloVe's format.
 
-        A line is a token and `size` numbers, parted by single spaces; a first line of two numbers (word2vec) is
-        passed over. A token that is not in the file as written is looked for in lower case. The file is streamed.
+        A line is a token and `size` numbers, parted by single spaces; a first line of two numbers (word2vec)
+        is passed over. A token that the file has not as written is looked for without the marks ``￭`` and
+        ``▁`` of words and subwords, then in lower case. The file is streamed.
 
         Args:
             path: the file, plain or .gz.
             size: E, how many numbers a vector has.
             initializer: rows for tokens not in the file, as a function of a shape (n, E), such as a Keras
-                initializer; by default normal with the standard deviation of the rows found, from a fixed seed.
+                initializer; by default normal, with the standard deviation of the rows found and a fixed
+                seed.
 
         Returns:
             (V, E) float32; the row of PAD is zero.
@@ -138,8 +141,9 @@ class Vocabulary:
         Raises:
             InputError: if the file cannot be read, a line has another size, or none of the tokens is in it.
         """
-        found = _found_vectors(path, size, self._ids.keys() | {token.lower() for token in self.tokens})
-        rows = [found.get(token, found.get(token.lower())) for token in self.tokens]
+        spellings = [_spellings(token) for token in self.tokens]
+        found = _found_vectors(path, size, {*itertools.chain.from_iterable(spellings)})
+        rows = [next((found[s] for s in tried if s in found), None) for tried in spellings]
         missing = [index for index, row in enumerate(rows) if row is None]
         if len(missing) == len(self):
             raise InputError(
@@ -157,6 +161,11 @@ class Vocabulary:
         return table
 
 
+def _spellings(token):
+    bare = token.strip("￭▁") or token
+    return token, bare, token.lower(), bare.lower()
+
+
 def _found_vectors(path, size, wanted):
     opened = gzip.open if str(path).endswith(".gz") else open
     found = {}
@@ -169,7 +178,7 @@ def _found_vectors(path, size, wanted):
                 token = token.decode("utf-8", "replace")
                 if token in wanted or len(numbers) != size:
                     found.setdefault(token, _vector(numbers, size, path, number))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(
             f"cannot read vectors from {path}: {getattr(error, 'strerror', None) or error}"
         ) from error

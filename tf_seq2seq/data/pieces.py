@@ -1,0 +1,102 @@
+"""The ways to split a text into ids and to merge ids into a text, as modules that an export can track.
+
+Each has ``vocabulary``, ``ids(text (B,) string) -> ragged (B, None) int32`` without special ids, and its
+inverse ``text(ids ragged (B, None) int32) -> (B,) string``, which reads ids 1 and 4 to V - 1.
+
+Shapes: **B** batch, **V** vocabulary.
+"""
+
+import tensorflow as tf
+
+from tf_seq2seq.data.normalization import valid_utf8
+from tf_seq2seq.data.subwords import UNKNOWN, subword_vocabulary
+from tf_seq2seq.data.vocabulary import END, UNK, Vocabulary
+from tf_seq2seq.data.words import join_words, split_words
+
+FIRST = END + 1
+"""The first id that is not a special token's."""
+
+
+class TablePieces(tf.Module):
+    """Words or characters, looked up in a vocabulary; what is not in it is UNK.
+
+    Args:
+        vocabulary: a `Vocabulary`.
+        split: "words" or "characters".
+    """
+
+    def __init__(self, vocabulary, split):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self._words = split == "words"
+        tokens, ids = vocabulary.tokens[FIRST:], range(FIRST, len(vocabulary))
+        self._ids = _table(tokens, tf.string, ids, tf.int64, UNK)
+        self._tokens = _table(ids, tf.int64, tokens, tf.string, UNKNOWN)
+
+    def ids(self, text):
+        """(B,) string to ragged (B, None) int32."""
+        split = self.split(text, self._words)
+        return split.with_flat_values(tf.cast(self._ids.lookup(split.flat_values), tf.int32))
+
+    def text(self, ids):
+        """Ragged (B, None) int32 to (B,) string."""
+        tokens = ids.with_flat_values(self._tokens.lookup(tf.cast(ids.flat_values, tf.int64)))
+        return join_words(tokens) if self._words else tf.strings.reduce_join(tokens, axis=-1)
+
+    @staticmethod
+    def split(text, words):
+        """(B,) string to ragged (B, None) string, which needs no vocabulary yet."""
+        return split_words(text) if words else tf.strings.unicode_split(text, "UTF-8")
+
+
+class BytePieces(tf.Module):
+    """The bytes of UTF-8: ids 4 to 259, nothing is UNK."""
+
+    def __init__(self):
+        super().__init__()
+        self.vocabulary = Vocabulary(f"<0x{byte:02X}>" for byte in range(256))
+
+    def ids(self, text):
+        """(B,) string to ragged (B, None) int32."""
+        flat = tf.io.decode_raw(tf.strings.reduce_join(text), tf.uint8)
+        return tf.RaggedTensor.from_row_lengths(tf.cast(flat, tf.int32) + FIRST, tf.strings.length(text))
+
+    def text(self, ids):
+        """Ragged (B, None) int32 to (B,) string; what is not UTF-8 becomes U+FFFD."""
+        characters = tf.constant([UNKNOWN.encode(), *(bytes([byte]) for byte in range(256))])
+        places = tf.maximum(ids.flat_values - END, 0)
+        return valid_utf8(
+            tf.strings.reduce_join(ids.with_flat_values(tf.gather(characters, places)), axis=-1)
+        )
+
+
+class SubwordPieces(tf.Module):
+    """Subwords of a SentencePiece model, run by TF-Text.
+
+    Args:
+        model: bytes, the content of a ``sentencepiece.model`` file.
+        name: what to call it in an error's message.
+    """
+
+    def __init__(self, model, name="the subword model"):
+        super().__init__()
+        import tensorflow_text
+
+        self.vocabulary = subword_vocabulary(model, name)
+        self.model = model
+        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+
+    def ids(self, text):
+        """(B,) string to ragged (B, None) int32."""
+        return self._tokenizer.tokenize(text)
+
+    def text(self, ids):
+        """Ragged (B, None) int32 to (B,) string."""
+        return valid_utf8(self._tokenizer.detokenize(ids))
+
+
+def _table(keys, key_type, values, value_type, default):
+    pairs = tf.lookup.KeyValueTensorInitializer(
+        tf.constant([*keys], key_type), tf.constant([*values], value_type), key_type, value_type
+    )
+    return tf.lookup.StaticHashTable(pairs, default)

@@ -1,0 +1,273 @@
+"""Strings to ids and back, inside the TensorFlow graph: one processor for each side of a corpus.
+
+Shapes: **B** batch, **S** length of the longest row in tokens, **T** target length, **V** vocabulary.
+"""
+
+import json
+from pathlib import Path
+
+import tensorflow as tf
+
+from tf_seq2seq.data.ids import as_tensor, bare_ids, known_ids
+from tf_seq2seq.data.normalization import normalized, normalized_batches
+from tf_seq2seq.data.pieces import BytePieces, SubwordPieces, TablePieces
+from tf_seq2seq.data.subwords import train_subwords
+from tf_seq2seq.data.vocabulary import END, PAD, Vocabulary
+from tf_seq2seq.errors import InputError
+from tf_seq2seq.files import replacing
+
+SPLITS = ("words", "characters", "bytes", "subwords")
+_CONFIG, _VOCABULARY, _MODEL = "processor.json", "vocabulary.txt", "sentencepiece.model"
+
+
+class TextProcessor(tf.Module):
+    """Splits texts into words, characters, bytes or subwords, gives their ids, and makes texts of ids.
+
+    A text is made valid UTF-8 (U+FFFD for what is not), then NFKC, then lower case if wished, then split,
+    cut to the maximum length, and END follows. Everything is done by TensorFlow operations, so it works in
+    a `tf.data` map, in a `tf.function` and, this being a `tf.Module`, in an exported SavedModel.
+
+    Ids are as good an input as strings: wherever a text goes in, so do integers, as a padded (B, S) tensor or
+    array, a ragged tensor or a list of lists. What comes after END, PAD and START is dropped, an id outside
+    the vocabulary becomes UNK, and the rest is treated like the ids of a text, END and maximum length
+    included.
+
+    >>> processor = TextProcessor("bytes", max_length=4)
+    >>> processor.dense(["hi", "", "hello"]).numpy().tolist()
+    [[108, 109, 3, 0], [3, 0, 0, 0], [108, 105, 112, 3]]
+    >>> processor.text([[108, 109, 3, 0]]).numpy().tolist()
+    [b'hi']
+
+    Args:
+        split: "words" (and signs, see `words`), "characters", "bytes" or "subwords".
+        vocabulary: for words and characters, a `Vocabulary`.
+        model: for subwords, the bytes of a ``sentencepiece.model`` with ids 0-3 for PAD UNK START END.
+        lowercase: whether texts are put in lower case; it is not undone.
+        normalize: whether texts are put in NFKC; for subwords it is the model that does so, by its own rule.
+        max_length: the most tokens that `ids` gives for a text, END counted; None for no limit.
+        add_end: whether `ids` puts END at the end; a source needs it, so that no row is empty.
+
+    Raises:
+        InputError: if an argument is missing or impossible.
+    """
+
+    def __init__(
+        self,
+        split,
+        *,
+        vocabulary=None,
+        model=None,
+        lowercase=False,
+        normalize=True,
+        max_length=None,
+        add_end=True,
+    ):
+        super().__init__()
+        _check_split(split)
+        if max_length is not None and max_length < 1 + add_end:
+            raise InputError(f"max_length counts END, so it must be at least {1 + add_end}, not {max_length}")
+        self.split = split
+        self.lowercase = lowercase
+        self.normalize = normalize
+        self.max_length = max_length
+        self.add_end = add_end
+        self.pieces = _pieces(split, vocabulary, model)
+        self._nfkc = normalize and split != "subwords"
+        self._names = tf.constant(self.pieces.vocabulary.tokens)
+
+    @classmethod
+    def fit(
+        cls,
+        sentences,
+        split="subwords",
+        vocab_size=8000,
+        *,
+        min_count=1,
+        algorithm="unigram",
+        character_coverage=1.0,
+        byte_fallback=False,
+        sentence_limit=1_000_000,
+        **options,
+    ):
+        """A processor whose vocabulary is made from `sentences`; equal sentences give an equal processor.
+
+        >>> processor = TextProcessor.fit(["El gato duerme.", "¿El perro?"], "words", lowercase=True)
+        >>> processor.text(processor.ids(["¿EL perro  duerme?"]))[0].numpy().decode()
+        '¿el perro duerme?'
+
+        Args:
+            sentences: an iterable of strings or a `tf.data.Dataset` of scalar strings; read once, as a
+                stream.
+            split: "words", "characters", "bytes" (`sentences` is not read) or "subwords".
+            vocab_size: V, the special tokens counted: exactly for subwords, at most for words and characters.
+            min_count: rarer words or characters are UNK.
+            algorithm, character_coverage, byte_fallback, sentence_limit: for subwords, see `train_subwords`.
+            options: `lowercase`, `normalize`, `max_length`, `add_end` as for `TextProcessor`.
+
+        Returns:
+            A `TextProcessor`.
+
+        Raises:
+            InputError: if the sentences cannot give such a vocabulary.
+        """
+        _check_split(split)
+        if split == "bytes":
+            return cls(split, **options)
+        lowercase, normalize = options.get("lowercase", False), options.get("normalize", True)
+        texts = normalized_batches(sentences, normalize and split != "subwords", lowercase)
+        if split == "subwords":
+            model = train_subwords(
+                (text.decode() for batch in texts for text in batch.numpy()),
+                vocab_size,
+                algorithm=algorithm,
+                normalize=normalize,
+                character_coverage=character_coverage,
+                byte_fallback=byte_fallback,
+                sentence_limit=sentence_limit,
+            )
+            return cls(split, model=model, **options)
+        divided = tf.function(lambda batch: TablePieces.split(batch, split == "words").flat_values)
+        tokens = ([token.decode() for token in divided(batch).numpy()] for batch in texts)
+        vocabulary = Vocabulary.build(tokens, vocab_size, min_count)
+        if len(vocabulary) <= END + 1:
+            raise InputError(
+                f"there is no text to take {split} from: is the file empty, or min_count too high?"
+            )
+        return cls(split, vocabulary=vocabulary, **options)
+
+    @property
+    def vocabulary(self):
+        """The `Vocabulary`, whatever the split; ``vocabulary.vectors`` gives pretrained vectors."""
+        return self.pieces.vocabulary
+
+    @property
+    def vocab_size(self):
+        """V, the special tokens counted."""
+        return len(self.vocabulary)
+
+    def ids(self, text):
+        """The ids of texts, without START, with END if `add_end`.
+
+        Args:
+            text: (B,) strings, or ids as the class describes.
+
+        Returns:
+            A ragged tensor (B, None) of int32, no row longer than `max_length`.
+        """
+        text = as_tensor(text)
+        strings = text.dtype == tf.string
+        if text.shape.rank not in (1 if strings else 2, None):
+            raise InputError(
+                f"expected strings (B,) or ids (B, S), but shape {text.shape} came: make it a batch"
+            )
+        if strings:
+            ids = self.pieces.ids(normalized(text, self._nfkc, self.lowercase))
+        else:
+            ids = bare_ids(text, self.vocab_size)
+        if self.max_length is not None:
+            ids = ids[:, : self.max_length - self.add_end]
+        if self.add_end:
+            ids = tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)
+        return ids
+
+    def dense(self, text):
+        """The ids of texts as a matrix.
+
+        Args:
+            text: (B,) strings, or ids as the class describes.
+
+        Returns:
+            (B, S) int32, PAD at the right of shorter rows.
+        """
+        return self.ids(text).to_tensor(PAD)
+
+    def text(self, ids):
+        """The texts that ids stand for: up to the first END, without PAD and START; "⁇" for UNK.
+
+        Args:
+            ids: (..., T) integers or a ragged tensor (B, None).
+
+        Returns:
+            (...,) string, valid UTF-8.
+        """
+        ids = known_ids(as_tensor(ids), self.vocab_size)
+        rows = tf.reshape(ids, [tf.reduce_prod(tf.shape(ids)[:-1]), tf.shape(ids)[-1]])  # (..., T) -> (N, T)
+        return tf.reshape(
+            self.pieces.text(bare_ids(rows, self.vocab_size)), tf.shape(ids)[:-1]
+        )  # (N,) -> (...,)
+
+    def tokens(self, ids):
+        """The token of each id, special ones included, for labels of pictures and tables.
+
+        >>> TextProcessor("bytes").tokens([[2, 69, 3]]).numpy().tolist()
+        [[b'<s>', b'<0x41>', b'</s>']]
+
+        Args:
+            ids: (..., T) integers; what is outside of the vocabulary reads as UNK.
+
+        Returns:
+            (..., T) string.
+        """
+        return tf.gather(self._names, known_ids(as_tensor(ids), self.vocab_size))
+
+    def save(self, folder):
+        """Writes a folder: processor.json beside vocabulary.txt or sentencepiece.model."""
+        config = {
+            name: getattr(self, name) for name in ("split", "lowercase", "normalize", "max_length", "add_end")
+        }
+        config["vocab_size"] = self.vocab_size
+        with replacing(folder) as new:
+            new.mkdir()
+            (new / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+            if self.split == "subwords":
+                (new / _MODEL).write_bytes(self.pieces.model)
+            elif self.split != "bytes":
+                self.vocabulary.save(new / _VOCABULARY)
+
+    @classmethod
+    def load(cls, folder):
+        """Reads what `save` wrote.
+
+        Raises:
+            InputError: if the folder is not a processor, is damaged, or its files are of different ones.
+        """
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+            size = config.pop("vocab_size")
+            if config["split"] == "subwords":
+                config["model"] = (folder / _MODEL).read_bytes()
+            elif config["split"] != "bytes":
+                config["vocabulary"] = Vocabulary.load(folder / _VOCABULARY)
+            processor = cls(**config)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InputError(
+                f"cannot load the text processor {folder} ({reason}): "
+                "give a folder that TextProcessor.save wrote"
+            ) from error
+        if processor.vocab_size != size:
+            raise InputError(
+                f"the text processor {folder} was saved with {size} tokens but has {processor.vocab_size} "
+                "now: put back the vocabulary it was saved with"
+            )
+        return processor
+
+
+def _check_split(split):
+    if split not in SPLITS:
+        raise InputError(f"split is one of {', '.join(SPLITS)}, not {split!r}")
+
+
+def _pieces(split, vocabulary, model):
+    if split == "bytes":
+        return BytePieces()
+    if split == "subwords":
+        if not isinstance(model, bytes):
+            raise InputError(
+                "subwords need `model`, the bytes of a sentencepiece.model: TextProcessor.fit makes one"
+            )
+        return SubwordPieces(model)
+    if not isinstance(vocabulary, Vocabulary):
+        raise InputError(f"{split} need `vocabulary`, a Vocabulary: TextProcessor.fit makes one")
+    return TablePieces(vocabulary, split)
