@@ -1,8 +1,8 @@
 """The demo's pairs and pieces in the form that the baselines of `quality_at_budget.py` read.
 
-A folder of `{train,test}.bpe.{en,de}.gz` (pieces between spaces, one sentence a line) and `vocab.txt` (a piece
-a line); beside them the test's plain `test.source.txt` and `test.reference.txt`. `en` stands for the source and
-`de` for the target whatever the languages are: those are the names that the baselines read.
+A folder of `{train,test}.bpe.{en,de}.gz` (pieces between spaces, one sentence a line) and `vocab.txt` (a
+piece a line); beside them the test's plain `test.source.txt` and `test.reference.txt`. `en` stands for the source
+and `de` for the target whatever the languages are: those are the names that the baselines read.
 """
 
 import gzip
