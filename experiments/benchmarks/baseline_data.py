@@ -1,8 +1,9 @@
 """The demo's pairs and pieces in the form that the baselines of `quality_at_budget.py` read.
 
 A folder of `{train,test}.bpe.{en,de}.gz` (pieces between spaces, one sentence a line) and `vocab.txt` (a
-piece a line); beside them the test's plain `test.source.txt` and `test.reference.txt`. `en` stands for the source
-and `de` for the target whatever the languages are: those are the names that the baselines read.
+piece a line); beside them the test's plain `test.source.txt` and `test.reference.txt`, and the target's text
+processor in `target/`. `en` stands for the source and `de` for the target whatever the languages are: the
+baselines read these names.
 """
 
 import gzip
@@ -34,6 +35,7 @@ def write_data(folder, pairs, source_text, target_text):
     write_lines(folder / "vocab.txt", sorted(vocabulary))
     write_lines(folder / "test.source.txt", [source for source, _ in splits["test"]])
     write_lines(folder / "test.reference.txt", [target for _, target in splits["test"]])
+    target_text.save(folder / "target")
     counts = {f"{split}_pairs": len(rows) for split, rows in splits.items()} | {"pieces": len(vocabulary)}
     (folder / "counts.json").write_text(json.dumps(counts) + "\n")
     return counts
@@ -73,10 +75,13 @@ def to_pieces(sentences, text, table, at_once=4096):
     return lines
 
 
-def to_text(lines):
-    """SentencePiece's own way back: join the pieces; the mark U+2581 is a space."""
-    joined = ("".join(piece for piece in line.split() if piece not in SPECIAL_PIECES) for line in lines)
-    return [sentence.replace("\u2581", " ").strip() for sentence in joined]
+def to_text(lines, text):
+    """The sentences that lines of pieces stand for, by the target's processor, as for the demo itself."""
+    from tf_seq2seq import UNK
+
+    number = {piece: i for i, piece in enumerate(piece_table(text))}
+    rows = [[number.get(piece, UNK) for piece in line.split()] for line in lines]
+    return [sentence.decode() for sentence in text.text(rows).numpy()]
 
 
 def write_lines(path, lines):

@@ -64,8 +64,11 @@ def run_baseline(args, data, name, python, script, train_with, decode_with, weig
         (folder / weights).rename(trained)
     print(f"{name}: translating ...", flush=True)
     decode = [python, script, "decode", *decode_with, "--beam", args.beam, "--ckpt", trained.name]
+    from tf_seq2seq import TextProcessor
+
     log = run(decode, folder / "decode.log", args.threads, folder, more)
-    return to_text(read_lines(folder / "hyp.txt")), figures(read_log(folder / "train.log"), log)
+    hypotheses = to_text(read_lines(folder / "hyp.txt"), TextProcessor.load(data / "target"))
+    return hypotheses, figures(read_log(folder / "train.log"), log)
 
 
 def figures(train_log, decode_log):
