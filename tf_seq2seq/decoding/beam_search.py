@@ -1,25 +1,28 @@
 """Beam search: the K likeliest beginnings are kept at every step.
 
-What it does, exactly. A source has K live hypotheses, at first one (the empty one). At every step each is expanded by
-every token but PAD and START; an expansion's log-prob is the sum of the model's own log-probs of its tokens. Then
+What it does, exactly. A source has K live hypotheses, at first one (the empty one). At every step each is
+expanded by every token but PAD and START; an expansion's log-prob is the sum of the model's own log-probs of
+its tokens. Then
 
-1. an expansion by END that is among its source's K best expansions is *finished*: it leaves the beam, is frozen, and
-   enters the source's pool, which keeps the `n_best` finished hypotheses with the best scores. The score is the
-   log-prob over the length penalty; END counts. An expansion by END that is not among the K best is dropped;
-2. the K best expansions by another token are the next live hypotheses, so the beam does not become narrower as hypotheses
-   finish (they are found among the 2K best of all: at most K of these are by END);
-3. a source is done when its stopping rule says so, or when its hypotheses have reached their maximum length. What is still
-   live then is *unfinished*; it is given back only if the pool is not full, after the finished ones, and marked.
+1. an expansion by END that is among its source's K best expansions is *finished*: it leaves the beam, is
+   frozen, and enters the source's pool, which keeps the `n_best` finished hypotheses with the best scores.
+   The score is the log-prob over the length penalty; END counts. An expansion by END that is not among the K
+   best is dropped;
+2. the K best expansions by another token are the next live hypotheses, so the beam does not become narrower
+   as hypotheses finish (they are found among the 2K best of all: at most K of these are by END);
+3. a source is done when its stopping rule says so, or when its hypotheses have reached their maximum length.
+   What is still live then is *unfinished*; it is given back only if the pool is not full, after the finished
+   ones, and marked.
 
-With K at least as large as the number of sequences this is a search of all of them. Among equal scores the hypothesis
-that finished earlier, else the one with the better parent, else the lower id, comes first.
+With K at least as large as the number of sequences this is a search of all of them. Among equal scores the
+hypothesis that finished earlier, else the one with the better parent, else the lower id, comes first.
 
-Stopping rules: `optimal` ends when no live hypothesis can still enter the pool, whatever follows, up to the maximum
-length: it gives what running to the maximum length gives. `first_finished` ends when one hypothesis is finished; with
-a beam of 1 that is greedy search.
+Stopping rules: `optimal` ends when no live hypothesis can still enter the pool, whatever follows, up to the
+maximum length: it gives what running to the maximum length gives. `first_finished` ends when one hypothesis
+is finished; with a beam of 1 that is greedy search.
 
-Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **W** what a step can emit, **H** = `n_best`
-hypotheses given back, **T** target length, **S** source length.
+Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **W** what a step can emit, **H** =
+`n_best` hypotheses given back, **T** target length, **S** source length.
 """
 
 from typing import Any, NamedTuple
@@ -63,13 +66,13 @@ class _History(NamedTuple):
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
 class BeamSearch:
-    """Beam search with a length penalty, frozen finished hypotheses and an optimal stop; see the module's text.
+    """Beam search with a length penalty, frozen finished hypotheses and an optimal stop; rules in the module.
 
     >>> from tf_seq2seq.models.contracts import StepOutput
     >>> table = tf.math.log([[0.0, 0.1, 0.0, 0.5, 0.4], [0.0, 0.2, 0.0, 0.3, 0.5]])
     >>> def step(ids, state, memory):
     ...     return StepOutput(tf.gather(table, tf.where(ids == START, 1, 0)), state, None)
-    >>> found = BeamSearch(beam_size=2, length_penalty="none", max_length=5)(step, state=(), memory=(), rows=1)
+    >>> found = BeamSearch(2, length_penalty="none", max_length=5)(step, state=(), memory=(), rows=1)
     >>> found.ids.numpy().tolist(), [round(score, 3) for score in found.scores.numpy()[0].tolist()]
     ([[[3, 0], [4, 3]]], [-1.204, -1.386])
 
@@ -77,14 +80,16 @@ class BeamSearch:
         beam_size: K, live hypotheses a source.
         length_penalty: `LengthPenalty`, or the name of one with its default strength.
         max_length: the most tokens, END counted.
-        n_best: H, hypotheses given back, at most `beam_size` (the default). The fewer, the earlier `optimal` ends.
+        n_best: H, hypotheses given back, at most `beam_size` (the default). The fewer, the earlier `optimal`
+            ends.
         stop: the stopping rule, `optimal` or `first_finished`.
 
     Raises:
-        InputError: if a size is below 1, `n_best` above `beam_size`, or there is no rule or penalty of that name.
+        InputError: if a size is below 1, `n_best` above `beam_size`, or there is no rule or penalty of that
+        name.
 
-    Source: Graves 2012, "Sequence Transduction with Recurrent Neural Networks", section 2.6; Wu et al. 2016, section 7
-    (length penalty); Huang et al. 2017, "When to Finish? Optimal Beam Search" (the stop).
+    Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2; Wu et
+    al. 2016, section 7 (length penalty); Huang et al. 2017, "When to Finish? Optimal Beam Search" (the stop).
     """
 
     def __init__(self, beam_size=4, length_penalty="gnmt", max_length=100, n_best=None, stop="optimal"):
@@ -172,8 +177,8 @@ class BeamSearch:
     def _expand(self, log_probs, live):
         """The 2K best expansions of each source.
 
-        The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than END to the
-        next beam, and at most K to the K best of all.
+        The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than
+        END to the next beam, and at most K to the K best of all.
         """
         best, ids = beams.best_tokens(log_probs, self.beam_size + 1)  # (N, w)
         width = tf.shape(best)[1]

@@ -15,7 +15,8 @@ from tf_seq2seq.decoding.hypotheses import Hypotheses
 class Greedy:
     """Takes the likeliest token at every step, until END or the maximum length; one hypothesis a source.
 
-    PAD and START are never taken; among equal tokens the one with the lower id is. The score is the sum of log-probs.
+    PAD and START are never taken; among equal tokens the one with the lower id is. The score is the sum of
+    log-probs.
 
     >>> from tf_seq2seq.models.contracts import StepOutput
     >>> table = tf.math.log([[0.0, 0.1, 0.0, 0.5, 0.4], [0.0, 0.2, 0.0, 0.3, 0.5]])

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 class Hypotheses(NamedTuple):
     """Hypotheses of each source, best first.
 
-    Finished hypotheses come first, by falling score; then unfinished ones (the search ended before they did), by
-    falling score. A source with fewer hypotheses than K, which takes a tiny vocabulary, has its last places empty:
-    length 0, score -inf.
+    Finished hypotheses come first, by falling score; then unfinished ones (the search ended before they did),
+    by falling score. A source with fewer hypotheses than K, which takes a tiny vocabulary, has its last
+    places empty: length 0, score -inf.
 
     Fields:
         ids: (B, K, T) int32, without START; END included where finished, PAD after the end.

@@ -64,8 +64,8 @@ class LengthPenalty:
     def bound(self, log_probs, shortest, longest):
         """The best score that hypotheses can still get that end between `shortest` and `longest` tokens.
 
-        It is exact: further tokens add at best 0 nats, log_probs are not above 0, and the divisor, rising or falling
-        with the length throughout, is largest at one of the two ends.
+        It is exact: further tokens add at best 0 nats, log_probs are not above 0, and the divisor, rising or
+        falling with the length throughout, is largest at one of the two ends.
 
         Args:
             log_probs: float32, nats, of the live hypotheses.
