@@ -33,9 +33,8 @@ def normalized(text, nfkc=True, lowercase=False):
 
         text = tensorflow_text.normalize_utf8(text, "NFKC")
     if lowercase:
-        text = tf.strings.regex_replace(
-            text, r"\x00", "\ufffd"
-        )  # the next operation would end the text there
+        # A text would end at its first NUL in the next operation.
+        text = tf.strings.regex_replace(text, r"\x00", "\ufffd")
         text = tf.strings.lower(text, encoding="utf-8")
     return text
 
@@ -54,14 +53,14 @@ def normalized_batches(sentences, nfkc=True, lowercase=False, size=1024):
     Raises:
         InputError: if a dataset does not hold scalar strings.
     """
-    signature = [tf.TensorSpec([None], tf.string)]
-    graph = tf.function(lambda batch: normalized(batch, nfkc, lowercase), input_signature=signature)
     if isinstance(sentences, tf.data.Dataset):
         spec = sentences.element_spec
         if not isinstance(spec, tf.TensorSpec) or spec.dtype != tf.string or spec.shape.rank != 0:
             raise InputError(f"expected a dataset of scalar strings, but it holds {spec}: map it to one side")
-        return map(graph, sentences.batch(size))
-    return map(graph, _batches(sentences, size))
+        batches = sentences.batch(size)
+    else:
+        batches = _batches(sentences, size)
+    return (normalized(batch, nfkc, lowercase) for batch in batches)
 
 
 def _batches(sentences, size):

@@ -12,6 +12,7 @@ from tf_seq2seq.data.normalization import valid_utf8
 from tf_seq2seq.data.subwords import UNKNOWN, subword_vocabulary
 from tf_seq2seq.data.vocabulary import END, UNK, Vocabulary
 from tf_seq2seq.data.words import join_words, split_words
+from tf_seq2seq.errors import InputError
 
 FIRST = END + 1
 """The first id that is not a special token's."""
@@ -23,10 +24,15 @@ class TablePieces(tf.Module):
     Args:
         vocabulary: a `Vocabulary`.
         split: "words" or "characters".
+
+    Raises:
+        InputError: if the vocabulary holds special tokens only.
     """
 
     def __init__(self, vocabulary, split):
         super().__init__()
+        if len(vocabulary) <= FIRST:
+            raise InputError(f"the vocabulary holds no {split}: is the file empty, or min_count too high?")
         self.vocabulary = vocabulary
         self._words = split == "words"
         tokens, ids = vocabulary.tokens[FIRST:], range(FIRST, len(vocabulary))
@@ -80,19 +86,31 @@ class SubwordPieces(tf.Module):
 
     def __init__(self, model, name="the subword model"):
         super().__init__()
-        import tensorflow_text
-
         self.vocabulary = subword_vocabulary(model, name)
         self.model = model
-        self._tokenizer = tensorflow_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
 
     def ids(self, text):
         """(B,) string to ragged (B, None) int32."""
-        return self._tokenizer.tokenize(text)
+        return self._tokenize(text)
 
     def text(self, ids):
         """Ragged (B, None) int32 to (B,) string."""
-        return valid_utf8(self._tokenizer.detokenize(ids))
+        return valid_utf8(self._detokenize(ids))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def _tokenize(self, text):
+        return self._tokenizer().tokenize(text)
+
+    @tf.function(input_signature=[tf.RaggedTensorSpec([None, None], tf.int32)])
+    def _detokenize(self, ids):
+        return self._tokenizer().detokenize(ids)
+
+    def _tokenizer(self):
+        import tensorflow_text
+
+        # TF-Text's resource lives as long as the kernel that made it, and setting TensorFlow's seed drops the
+        # kernels of eager operations. Made inside of a graph, it comes back with the graph.
+        return tensorflow_text.SentencepieceTokenizer(model=self.model, out_type=tf.int32)
 
 
 def _table(keys, key_type, values, value_type, default):

@@ -32,7 +32,7 @@ def train_subwords(
             or, with `byte_fallback`, bytes. Take 0.9995 for Chinese or Japanese and for noisy text of the
             web.
         byte_fallback: adds 256 tokens for bytes, so that nothing is UNK.
-        sentence_limit: a sample of this many sentences, drawn uniformly, is trained on.
+        sentence_limit: a sample of this many sentences (more than 100), drawn uniformly, is trained on.
 
     Returns:
         bytes, the content of a ``sentencepiece.model`` file.
@@ -46,6 +46,8 @@ def train_subwords(
 
     if algorithm not in ("unigram", "bpe"):
         raise InputError(f'algorithm is "unigram" or "bpe", not {algorithm!r}')
+    if sentence_limit <= 100:
+        raise InputError(f"sentence_limit is more than 100, not {sentence_limit}: take the default")
     sentencepiece.set_random_generator_seed(0)  # it draws the sample
     model, failures = io.BytesIO(), []
     try:

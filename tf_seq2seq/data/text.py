@@ -126,13 +126,9 @@ class TextProcessor(tf.Module):
                 sentence_limit=sentence_limit,
             )
             return cls(split, model=model, **options)
-        divided = tf.function(lambda batch: TablePieces.split(batch, split == "words").flat_values)
-        tokens = ([token.decode() for token in divided(batch).numpy()] for batch in texts)
+        batches = (TablePieces.split(batch, split == "words").flat_values for batch in texts)
+        tokens = ([token.decode() for token in batch.numpy()] for batch in batches)
         vocabulary = Vocabulary.build(tokens, vocab_size, min_count)
-        if len(vocabulary) <= END + 1:
-            raise InputError(
-                f"there is no text to take {split} from: is the file empty, or min_count too high?"
-            )
         return cls(split, vocabulary=vocabulary, **options)
 
     @property
@@ -235,6 +231,7 @@ class TextProcessor(tf.Module):
         try:
             config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
             size = config.pop("vocab_size")
+            _check_split(config["split"])
             if config["split"] == "subwords":
                 config["model"] = (folder / _MODEL).read_bytes()
             elif config["split"] != "bytes":

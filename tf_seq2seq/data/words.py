@@ -1,11 +1,11 @@
 """Text into words and punctuation and back, in the TensorFlow graph, without loss.
 
 A token is a word (letters, marks, digits, with ``3.14``, ``1,000`` and ``10:30`` whole) or a sign. Where two
-tokens meet there is either a space or none, and for most signs one of both is usual: ``, . ; : ! ? ) ] } %
-” »`` stand close to what comes before, ``¿ ¡ ( [ { “ « # $`` to what comes after. Only what is *not* usual
-is written
-down: a token that is joined to its neighbour wears the mark ``￭`` on that side, and one that is parted from
-it by a space where none is usual wears ``▁``. So ``"Don't," he said.`` becomes::
+tokens meet there is either a space or none, and for most signs one of both is usual:
+``. , ; : ! ? ) ] } % ” »`` stand close to what comes before, ``¿ ¡ ( [ { “ « # $`` to what comes after. Only
+what is *not* usual is written down: a token that is joined to its neighbour wears the mark ``￭`` on that
+side, and one that is parted from it by a space where none is usual wears ``▁``. So ``"Don't," he said.``
+becomes::
 
     "￭  Don  ￭'t  ,  ￭"  he  said  .
 
@@ -19,7 +19,8 @@ Shapes: **B** batch.
 import tensorflow as tf
 
 JOIN, SPACE = "￭", "▁"
-_WORD = r"[\p{L}\p{M}\p{N}_\x{200C}\x{200D}]"  # the last two shape letters inside Persian and Indic words
+_LETTERS = r"\p{L}\p{M}\p{N}_\x{200C}\x{200D}"  # the last two shape letters inside Persian and Indic words
+_WORD = f"[{_LETTERS}]"
 _TOKEN = rf"\p{{Nd}}+(?:[.,:]\p{{Nd}}+)*{_WORD}*|{_WORD}+|\.\.+|--+|."
 _CLOSING = r"[,.;:!?)\]}%”»…、。]"
 _OPENING = r"[¿¡(\[{“«‘„#$£€]"
@@ -43,6 +44,7 @@ _SPLIT = [
     (f"{JOIN}({_CLOSING})", r" \1"),
     (f"({_OPENING}){JOIN}", r"\1 "),
     (f"({_WORD}){JOIN}", rf"\1 {JOIN}"),
+    (f"({_CLOSING}){JOIN}([^{_LETTERS}])", rf"\1 {JOIN}\2"),
     (f"([^ ]){JOIN}", rf"\1{JOIN} "),
 ]
 _MERGE = [
@@ -65,7 +67,7 @@ def split_words(text):
     Returns:
         A ragged tensor (B, None) of strings; none of them is empty.
     """
-    return tf.strings.split(_rewritten(tf.convert_to_tensor(text), _SPLIT), " ")
+    return tf.strings.split(_rewritten(tf.convert_to_tensor(text), _SPLIT))
 
 
 def join_words(tokens):
