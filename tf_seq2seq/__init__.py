@@ -26,7 +26,7 @@ _PUBLIC = {
     "data.cleaning": ["Cleaning"],
     "data.pipeline": ["batches"],
     "data.synthetic": ["SyntheticTask", "SYNTHETIC_TASKS"],
-    "layers.attention": ["DotAttention", "GeneralAttention", "ConcatAttention", "AdditiveAttention"],
+    "layers.attention": ["DotAttention", "GeneralAttention", "AdditiveAttention", "FixedContext"],
     "layers.attention_wrapper": ["AttentionWrapper"],
     "layers.cells": ["LSTMCell", "GRUCell"],
     "layers.stacked_cells": ["StackedCells"],

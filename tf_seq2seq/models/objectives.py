@@ -17,8 +17,8 @@ def token_cross_entropy(logits, labels, label_smoothing=0.0):
         loss = -sum_v q(v) log p(v)                 q = (1 - eps) [v = y] + eps / V
              = nll + eps (logits(y) - mean_v logits(v))
 
-    The smoothed loss is one call of the fused softmax kernel, whose gradient it computes on the way; the last line
-    then gives `nll` back without a second softmax.
+    The smoothed loss is one call of the fused softmax kernel, whose gradient it computes on the way; the last
+    line then gives `nll` back without a second softmax.
 
     >>> loss, nll = token_cross_entropy([[0.0, 0.0, 0.0, 0.0]], [3], label_smoothing=0.1)
     >>> round(float(loss[0]), 4), round(float(nll[0]), 4)
@@ -55,3 +55,47 @@ def _smoothed(logits, labels, label_smoothing):
     label_logits = tf.gather(fixed, labels, batch_dims=labels.shape.rank)
     nll = tf.stop_gradient(loss) - label_smoothing * (label_logits - tf.reduce_mean(fixed, axis=-1))
     return loss, nll
+
+
+def maximum_likelihood(model, batch, training):
+    """The objective of `fit` unless another is given: the sum of the model's loss over real tokens.
+
+    Args:
+        model: a `Seq2Seq`; its `loss` is a `SequenceCrossEntropy`, another Keras loss, or None.
+        batch: (inputs, labels (B, T) int32, sample weights (B,), (B, T) or None).
+        training: whether dropout drops anything.
+
+    Returns:
+        (loss_sum, weight_sum, metrics): scalars float32; metrics are "perplexity" (nats) and "accuracy".
+    """
+    inputs, labels, sample_weight = batch
+    logits = model(inputs, labels=labels, training=training)  # (M, V)
+    real = tf.where(labels != PAD)
+    labels = tf.gather_nd(labels, real)  # (B, T) -> (M,)
+    weight = _token_weights(sample_weight, real)
+    losses, nll = _token_losses(model.loss, logits, labels)
+    right = tf.cast(tf.equal(tf.argmax(logits, axis=-1, output_type=labels.dtype), labels), tf.float32)
+    model.update_token_metrics(labels, logits, weight)
+    total = tf.reduce_sum(weight)
+    sums = {
+        "perplexity": (tf.reduce_sum(nll * weight), total),
+        "accuracy": (tf.reduce_sum(right * weight), total),
+    }
+    return tf.reduce_sum(losses * weight), total, sums
+
+
+def _token_weights(sample_weight, real):
+    """Weights of the real tokens, (M,) float32."""
+    if sample_weight is None:
+        return tf.ones([tf.shape(real)[0]])
+    where = real if len(sample_weight.shape) == 2 else real[:, :1]
+    return tf.cast(tf.gather_nd(sample_weight, where), tf.float32)
+
+
+def _token_losses(loss, logits, labels):
+    """Loss and negative log-likelihood of each real token, (M,) float32."""
+    if hasattr(loss, "label_smoothing") or loss is None:
+        return token_cross_entropy(logits, labels, getattr(loss, "label_smoothing", 0.0))
+    _, nll = token_cross_entropy(logits, labels)
+    mean = loss(labels, tf.cast(logits, tf.float32))
+    return tf.broadcast_to(mean, tf.shape(nll)), nll

@@ -1,0 +1,121 @@
+"""Loops over time. Two of them run every recurrent layer here: `unroll` any step, `run_cell` one cell.
+
+Shapes: **B** batch, **T** steps, **U** units, **G** size of a cell's projected input. Sequences are time-major here,
+(T, B, ...): a step then reads and writes whole slices; `swap_time` changes to and from batch-major.
+"""
+
+import tensorflow as tf
+
+
+def swap_time(sequences):
+    """(B, T, ...) -> (T, B, ...) and back, for each tensor of a nest."""
+    return tf.nest.map_structure(lambda one: tf.transpose(one, [1, 0, *range(2, len(one.shape))]), sequences)
+
+
+def time_slices(sequences):
+    """Makes a function of the time step that reads the slice of each sequence at that step.
+
+    Args:
+        sequences: nest of (T, B, ...) tensors.
+
+    Returns:
+        A function ``at(time) -> nest of (B, ...) tensors``, usable inside `unroll`.
+    """
+
+    def array(steps):
+        return tf.TensorArray(steps.dtype, size=tf.shape(steps)[0], element_shape=steps.shape[1:]).unstack(steps)
+
+    arrays = tf.nest.map_structure(array, sequences)
+    return lambda time: tf.nest.map_structure(lambda one: one.read(time), arrays)
+
+
+def unroll(step, state, steps, outputs):
+    """Calls a step once for each time, carrying the state; gradients flow through all of it.
+
+    What comes in at a step is the step's own business: a teacher's token read by `time_slices`, or the token that
+    it chose itself at the step before and keeps in the state.
+
+    >>> step = lambda time, total: (total, total + tf.cast(time, tf.float32))
+    >>> sums, last = unroll(step, tf.zeros([2]), 4, tf.TensorSpec([None], tf.float32))
+    >>> sums.numpy()
+    array([[0., 0.], [0., 0.], [1., 1.], [3., 3.]], dtype=float32)
+
+    Args:
+        step: function ``(time () int32, state) -> (outputs, state)``.
+        state: nest of tensors; a step gives one of the same structure, shapes and dtypes.
+        steps: how often, int or () int32.
+        outputs: nest of `tf.TensorSpec` of what a step gives out, e.g. ``tf.TensorSpec([None, U], tf.float32)``.
+
+    Returns:
+        outputs, a nest of (T, B, ...) tensors, and the last state.
+    """
+
+    def body(time, arrays, state):
+        values, state = step(time, state)
+        arrays = tf.nest.map_structure(lambda array, value: array.write(time, value), arrays, values)
+        return time + 1, arrays, state
+
+    arrays = tf.nest.map_structure(
+        lambda spec: tf.TensorArray(spec.dtype, size=steps, element_shape=spec.shape), outputs
+    )
+    loop = (tf.constant(0), arrays, state)
+    _, arrays, state = tf.while_loop(lambda time, *_: time < steps, body, loop, maximum_iterations=steps)
+    return tf.nest.map_structure(_stacked, arrays, outputs), state
+
+
+def _stacked(array, spec):
+    stacked = array.stack()  # (T, B, ...)
+    stacked.set_shape([None, *spec.shape])
+    return stacked
+
+
+def run_cell(cell, inputs, state, mask=None):
+    """Runs one cell over a whole sequence: all input projections are one product, the loop does the rest.
+
+    The gradient of the recurrent kernel is one product after the loop, too, instead of a sum carried through it::
+
+        d recurrent_kernel = sum_t recurrent_input_t' d projected_t = X' dP
+
+    which holds as the cell adds ``recurrent_input_t @ recurrent_kernel`` to its projected input.
+
+    Args:
+        cell: an `LSTMCell` or `GRUCell`.
+        inputs: (T, B, E) compute dtype.
+        state: the cell's state, a tuple of (B, U) tensors.
+        mask: (T, B) bool or None. Where False the state stays as it was and the output is zero.
+
+    Returns:
+        outputs (T, B, U) compute dtype, and the last state.
+    """
+    kernel = tf.convert_to_tensor(cell.recurrent_kernel)
+    read = []  # filled after the loop, before any gradient is asked for
+    projected = _gradient_after_loop(cell, cell.project(inputs), kernel, read)
+    at = time_slices((projected, () if mask is None else mask[:, :, None]))
+    kernel = tf.stop_gradient(kernel)
+
+    def step(time, state):
+        projected, valid = at(time)
+        output, new, recurrent_input = cell.step(projected, state, kernel)
+        if mask is not None:
+            new = tf.nest.map_structure(lambda n, old: tf.where(valid, n, old), new, state)
+            output = tf.where(valid, output, tf.zeros([], output.dtype))
+        return (output, recurrent_input), new
+
+    output = tf.TensorSpec([None, cell.units], projected.dtype)
+    specs = (output, (output,) * cell.recurrent_inputs)
+    (outputs, recurrent_inputs), state = unroll(step, state, tf.shape(inputs)[0], specs)
+    read.append(recurrent_inputs)
+    return outputs, state
+
+
+def _gradient_after_loop(cell, projected, kernel, read):
+    """Identity on `projected`; its gradient is the kernel's, too, once `read` holds the recurrent inputs."""
+
+    @tf.custom_gradient
+    def route(projected, kernel):
+        def gradient(upstream):
+            return upstream, tf.cast(cell.recurrent_gradient(read[0], upstream), kernel.dtype)
+
+        return tf.identity(projected), gradient
+
+    return route(projected, kernel)

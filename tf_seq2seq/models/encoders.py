@@ -1,0 +1,164 @@
+"""Recurrent encoders: ids of a source become one vector a position and a last state.
+
+Shapes: **B** batch, **S** source length, **U** units, **V** vocabulary.
+"""
+
+import keras
+import tensorflow as tf
+
+from tf_seq2seq.data.vocabulary import PAD, UNK
+from tf_seq2seq.layers.cells import GRUCell, LSTMCell
+from tf_seq2seq.layers.unroll import run_cell, swap_time
+from tf_seq2seq.models.contracts import EncoderOutput
+
+CELLS = {"lstm": LSTMCell, "gru": GRUCell}
+
+
+def make_cell(cell, units, **options):
+    """A new cell of a kind: "lstm", "gru", or "gru_v1" with the reset gate before the product, as published."""
+    if cell == "gru_v1":
+        return GRUCell(units, reset_after=False, **options)
+    if cell not in CELLS:
+        raise ValueError(f'cell is "lstm", "gru" or "gru_v1", not {cell!r}')
+    return CELLS[cell](units, **options)
+
+
+def embed(embeddings, ids, dtype):
+    """Looks ids up, (...) int -> (..., E) of a dtype; ids outside the vocabulary are read as UNK."""
+    ids = tf.where((ids >= 0) & (ids < embeddings.shape[0]), ids, UNK)
+    return tf.cast(tf.gather(embeddings, ids), dtype)
+
+
+@keras.saving.register_keras_serializable("tf_seq2seq")
+class RNNEncoder(keras.layers.Layer):
+    """Embedding and a stack of LSTM or GRU layers, each in one or both directions.
+
+    A bidirectional layer has units / 2 a direction and joins both, outputs and states, before the next layer reads
+    them, so that every layer's output has `units` values and its state fits a decoder of `units`.
+
+    >>> encoder = RNNEncoder(vocab_size=10, units=4, bidirectional=True)
+    >>> output = encoder({"source_ids": tf.constant([[5, 6, 3], [7, 3, 0]])})
+    >>> tuple(output.values.shape), output.mask.numpy().tolist()
+    ((2, 3, 4), [[True, True, True], [True, True, False]])
+
+    Args:
+        vocab_size: V of the source, special ids included.
+        units: U, size of each layer's output.
+        depth: number of layers.
+        cell: "lstm", "gru" or "gru_v1" (reset gate before the product).
+        bidirectional: True, False or "first" (only the lowest layer).
+        embedding_size: size of a token's vector; None for `units`.
+        dropout: share of each layer's inputs, embeddings included, dropped in training.
+        residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output; None for none.
+        reverse_source: whether the source is read from its end to its start (Sutskever et al. 2014, section 3.3);
+            values then stand in the order of reading.
+
+    Input:
+        {"source_ids": (B, S) int32}, right-padded with PAD; other keys are ignored.
+
+    Output:
+        `EncoderOutput`: values (B, S, U) compute dtype, mask (B, S) bool, state.
+
+    Raises:
+        ValueError: for an unknown cell, odd units of a bidirectional layer, or sizes that a residual cannot add.
+    """
+
+    def __init__(
+        self,
+        vocab_size,
+        units,
+        depth=1,
+        cell="lstm",
+        bidirectional=False,
+        embedding_size=None,
+        dropout=0.0,
+        residual_from=None,
+        reverse_source=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.units = units
+        self.depth = depth
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.embedding_size = embedding_size or units
+        self.dropout = dropout
+        self.residual_from = residual_from
+        self.reverse_source = reverse_source
+        self.drop = keras.layers.Dropout(dropout)
+        self.layers_forward = [make_cell(cell, units // self._directions(n)) for n in range(depth)]
+        self.layers_backward = [make_cell(cell, units // 2) for n in range(depth) if self._directions(n) == 2]
+        self._check()
+        self.build()
+
+    def _directions(self, number):
+        return 2 if self.bidirectional is True or (self.bidirectional == "first" and number == 0) else 1
+
+    def _check(self):
+        if self.bidirectional not in (True, False, "first"):
+            raise ValueError(f'bidirectional is True, False or "first", not {self.bidirectional!r}')
+        if self.bidirectional and self.units % 2:
+            raise ValueError(f"a bidirectional layer has units / 2 a direction: {self.units} units are odd")
+        if self.residual_from == 0 and self.embedding_size != self.units:
+            raise ValueError(
+                f"residual_from=0 adds embeddings of size {self.embedding_size} to {self.units} units; use 1"
+            )
+
+    def get_config(self):
+        names = ["vocab_size", "units", "depth", "cell", "bidirectional", "embedding_size", "dropout"]
+        names += ["residual_from", "reverse_source"]
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def build(self, input_shape=None):
+        self.embeddings = self.add_weight(
+            shape=(self.vocab_size, self.embedding_size),
+            initializer=keras.initializers.RandomUniform(-0.1, 0.1),
+            name="embeddings",
+        )
+        for number, cell in enumerate(self.layers_forward):
+            size = self.units if number else self.embedding_size
+            cell.build((None, size))
+            if self._directions(number) == 2:
+                self.layers_backward[number].build((None, size))
+        self.built = True
+
+    @property
+    def values_size(self):
+        """U, size of a value."""
+        return self.units
+
+    @property
+    def state_sizes(self):
+        """Nest of ints like the state: a tuple with one tuple a layer."""
+        return tuple((self.units,) * len(cell.state_sizes) for cell in self.layers_forward)
+
+    def call(self, source, training=False):
+        ids = source["source_ids"]
+        mask = ids != PAD
+        lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
+        if self.reverse_source:
+            ids = tf.reverse_sequence(ids, lengths, seq_axis=1)
+        values = swap_time(embed(self.embeddings, ids, self.embeddings.dtype))  # (B, S) -> (S, B, E)
+        state = []
+        for number in range(self.depth):
+            dropped = self.drop(values, training=training) if training else values
+            outputs, last = self._layer(number, dropped, tf.transpose(mask), lengths)
+            residual = self.residual_from is not None and number >= self.residual_from
+            values = outputs + values if residual else outputs
+            state.append(last)
+        values = tf.where(mask[:, :, None], swap_time(values), tf.zeros([], values.dtype))
+        return EncoderOutput(values, mask, tuple(state))
+
+    def _layer(self, number, inputs, mask, lengths):
+        """One layer, (S, B, E) -> (S, B, U) and its state; the backward half reads each row from its own end."""
+        forward = self.layers_forward[number]
+        zeros = lambda cell: tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes)
+        outputs, state = run_cell(forward, inputs, zeros(forward), mask)
+        if self._directions(number) == 1:
+            return outputs, state
+        turn = lambda x: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
+        backward = self.layers_backward[number]
+        back, back_state = run_cell(backward, turn(inputs), zeros(backward), mask)
+        join = lambda a, b: tf.concat([a, b], axis=-1)
+        return join(outputs, turn(back)), tuple(map(join, state, back_state))

@@ -1,0 +1,166 @@
+"""The trainable model: an encoder and a decoder behind `compile`, `fit`, `evaluate`, `save` and `load`.
+
+Shapes: **B** batch, **S** source length, **T** target length, **M** real tokens of a batch, **N** rows, **V** vocabulary.
+"""
+
+import keras
+import tensorflow as tf
+
+from tf_seq2seq.data.vocabulary import PAD
+from tf_seq2seq.models.objectives import maximum_likelihood
+
+
+@keras.saving.register_keras_serializable("tf_seq2seq")
+class Seq2Seq(keras.Model):
+    """Encoder, bridge and decoder as one Keras model.
+
+    `fit` takes batches ``({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))`` of int32, right-padded, and
+    optionally sample weights (B,) or (B, T). The loss is the mean over all real tokens, whatever batch they are in;
+    the logs hold `loss`, `perplexity` (e to the mean negative log-likelihood, without label smoothing) and `accuracy`
+    (share of tokens whose most likely id is the label). Metrics given to `compile` see real tokens only: labels (M,)
+    and logits (M, V).
+
+    Training computes in the dtype of Keras's policy; `encode`, `start` and `step`, which search uses, compute in
+    float32, so that a model gives the same answer wherever it is loaded.
+
+    >>> from tf_seq2seq.models.encoders import RNNEncoder
+    >>> from tf_seq2seq.models.decoders import RNNDecoder
+    >>> model = Seq2Seq(RNNEncoder(10, units=4), RNNDecoder(12, units=4))
+    >>> batch = {"source_ids": tf.constant([[5, 6, 3]]), "target_ids": tf.constant([[2, 7, 8]])}
+    >>> tuple(model(batch).shape)
+    (1, 3, 12)
+
+    Args:
+        encoder: a layer ``encoder(source) -> EncoderOutput`` with `values_size` and `state_sizes`.
+        decoder: a decoder as `models.contracts` has it; it is built for the encoder here.
+    """
+
+    def __init__(self, encoder, decoder, **kwargs):
+        super().__init__(**kwargs)
+        self.encoder = encoder
+        self.decoder = decoder
+        if not decoder.built:
+            decoder.build(encoder.values_size, encoder.state_sizes)
+        self.log_gradient_norm = False
+        self.trackers = {
+            name: keras.metrics.Mean(name=name) for name in ("loss", "perplexity", "accuracy", "gradient_norm")
+        }
+        self.objective = maximum_likelihood
+        self.built = True
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "encoder": serialize(self.encoder),
+            "decoder": serialize(self.decoder),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        for name in ("encoder", "decoder"):
+            config[name] = keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+    def build(self, input_shape=None):
+        """Does nothing: a model is built when it is made."""
+
+    def call(self, inputs, labels=None, training=False):
+        """Teacher-forced logits.
+
+        Args:
+            inputs: {"source_ids": (B, S), "target_ids": (B, T)} int32.
+            labels: (B, T) int32; if given, logits are computed for real tokens only.
+            training: whether dropout drops anything.
+
+        Returns:
+            logits (B, T, V) float32, or (M, V) in the order of ``labels[labels != PAD]``, in the compute dtype.
+        """
+        encoded = self.encoder(inputs, training=training)
+        state, memory = self.decoder.initial_state(encoded), self.decoder.memory(encoded, inputs)
+        features, _ = self.decoder.features(inputs["target_ids"], state, memory, training)
+        if labels is None:
+            return tf.cast(self.decoder.project(features), tf.float32)
+        return self.decoder.project(tf.gather_nd(features, tf.where(labels != PAD)))  # (B, T, D) -> (M, D) -> (M, V)
+
+    def alignments(self, inputs):
+        """Where each teacher-forced target token looks: (B, T, S) float32, or None without attention."""
+        state, memory = self.start(inputs)
+        return self.decoder.features(inputs["target_ids"], state, memory)[1]
+
+    def encode(self, source):
+        """Encodes a source in float32 -> `EncoderOutput`."""
+        return self.encoder.call(source, training=False)
+
+    def start(self, source):
+        """State and memory of a search over a source, rows first in every leaf, float32."""
+        encoded = self.encode(source)
+        return self.decoder.initial_state(encoded), self.decoder.memory(encoded, source)
+
+    def step(self, ids, state, memory):
+        """One step of a search: ids (N,) int32 -> `StepOutput`."""
+        return self.decoder.step(ids, state, memory)
+
+    def compile(self, optimizer="adam", loss=None, *, objective=None, jit_compile=False, **kwargs):
+        """As `keras.Model.compile`.
+
+        Args:
+            optimizer: as Keras takes it.
+            loss: a `SequenceCrossEntropy`, or any Keras loss of labels (M,) and logits (M, V); None for plain
+                cross-entropy.
+            objective: ``objective(model, batch, training) -> loss_sum, weight_sum, metrics``; None for maximum
+                likelihood under `loss`.
+            jit_compile: whether XLA compiles the whole step; off, as sentence lengths differ.
+            **kwargs: metrics and the rest, as Keras takes them.
+        """
+        self.objective = objective or maximum_likelihood
+        super().compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile, **kwargs)
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as it was; an objective of the user's own is not stored: compile again."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    @property
+    def metrics(self):
+        ours = [*self.trackers.values()]
+        return [*ours, *(metric for metric in super().metrics if metric.name not in self.trackers)]
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean loss of a real token of the batch, scalar float32; updates the trackers."""
+        loss_sum, weight_sum, metrics = self.objective(self, (x, y, sample_weight), training)
+        loss = loss_sum / tf.maximum(weight_sum, 1e-9)
+        self.trackers["loss"].update_state(loss, weight_sum)
+        for name, (total, weight) in metrics.items():
+            self.trackers[name].update_state(total / tf.maximum(weight, 1e-9), weight)
+        return loss
+
+    def update_token_metrics(self, labels, logits, weight):
+        """Shows the metrics given to `compile` the real tokens: labels (M,), logits (M, V), weight (M,) float32."""
+        self.compute_metrics(None, labels, tf.cast(logits, tf.float32), weight)
+
+    def train_step(self, data):
+        """One step of `fit`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, sample_weight=sample_weight, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        gradients = tape.gradient(scaled, weights)
+        if self.log_gradient_norm:
+            self.trackers["gradient_norm"].update_state(tf.linalg.global_norm(gradients))
+        self.optimizer.apply(gradients, weights)
+        return self._logs()
+
+    def test_step(self, data):
+        """One step of `evaluate`."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        self.compute_loss(x, y, sample_weight=sample_weight, training=False)
+        return self._logs()
+
+    def _logs(self):
+        logs = self.get_metrics_result()
+        logs["perplexity"] = tf.exp(logs["perplexity"])
+        if not self.log_gradient_norm:
+            del logs["gradient_norm"]
+        return logs

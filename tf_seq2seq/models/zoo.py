@@ -1,0 +1,160 @@
+"""Published models, each a function of a few lines; sizes are parameters, the paper's own stand in the docstring.
+
+All give a `Seq2Seq`. `units` is the size of a layer's output; a bidirectional layer has half of it a direction.
+
+Batches are ``({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))``, int32.
+"""
+
+from tf_seq2seq.layers.attention import AdditiveAttention, FixedContext, GeneralAttention
+from tf_seq2seq.layers.bridges import CopyBridge, DenseBridge, ZeroBridge
+from tf_seq2seq.models.decoders import RNNDecoder
+from tf_seq2seq.models.encoders import RNNEncoder
+from tf_seq2seq.models.seq2seq import Seq2Seq
+
+
+def plain(source_vocab_size, target_vocab_size, units=256, depth=1, embedding_size=None, dropout=0.0):
+    """LSTM encoder, its last state as the LSTM decoder's first, softmax over the target vocabulary.
+
+    >>> model = plain(100, 120, units=8)
+    >>> model.count_params()
+    3928
+
+    Args:
+        source_vocab_size: ids of the source, special ones included.
+        target_vocab_size: ids of the target, special ones included.
+        units: size of each layer.
+        depth: layers of encoder and of decoder.
+        embedding_size: size of a token's vector; None for `units`.
+        dropout: share of inputs and features dropped in training.
+
+    Returns:
+        A `Seq2Seq`.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), RNNDecoder(target_vocab_size, **sizes))
+
+
+def sutskever2014(source_vocab_size, target_vocab_size, units=1000, depth=4, embedding_size=None, dropout=0.0):
+    """Deep LSTMs without attention, the source read backwards. The paper's: 4 layers of 1000, vectors of 1000.
+
+    >>> sutskever2014(100, 120, units=8, depth=2).encoder.reverse_source
+    True
+
+    Args: as in `plain`.
+
+    Returns: A `Seq2Seq`.
+
+    Source: Sutskever, Vinyals and Le 2014, section 3.4; table 1 for its scores.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    encoder = RNNEncoder(source_vocab_size, reverse_source=True, **sizes)
+    return Seq2Seq(encoder, RNNDecoder(target_vocab_size, **sizes))
+
+
+def cho2014(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=None, dropout=0.0):
+    """GRU encoder-decoder whose summary of the source is read at every step. The paper's: 1000 units, vectors of 100.
+
+    >>> cho2014(100, 120, units=8).decoder.wrapper.readout
+    'maxout'
+
+    Args: as in `plain`.
+
+    Returns: A `Seq2Seq`.
+
+    Source: Cho et al. 2014, appendix A; table 1 for its scores.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout, "cell": "gru_v1"}
+    summary = FixedContext(units)
+    decoder = RNNDecoder(target_vocab_size, attention=summary, position="before", bridge=DenseBridge(), **sizes)
+    return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), decoder)
+
+
+def bahdanau2015(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=620, dropout=0.0):
+    """Bidirectional GRU encoder, additive attention before the decoder's GRU, maxout readout.
+
+    The paper's: 1000 units (here a bidirectional layer has units / 2 a direction), vectors of 620, maxout of 500.
+
+    >>> bahdanau2015(100, 120, units=8, embedding_size=6).decoder.wrapper.position
+    'before'
+
+    Args: as in `plain`.
+
+    Returns: A `Seq2Seq`.
+
+    Source: Bahdanau, Cho and Bengio 2015, appendices A and B; table 1 for its scores. The bridge reads both
+        directions' last states, the paper's the backward one.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout, "cell": "gru_v1"}
+    encoder = RNNEncoder(source_vocab_size, bidirectional=True, **sizes)
+    attention = AdditiveAttention(units)
+    decoder = RNNDecoder(target_vocab_size, attention=attention, position="before", bridge=DenseBridge(), **sizes)
+    return Seq2Seq(encoder, decoder)
+
+
+def luong2015(
+    source_vocab_size,
+    target_vocab_size,
+    units=1000,
+    depth=4,
+    embedding_size=None,
+    dropout=0.2,
+    attention=None,
+    input_feeding=True,
+    bidirectional=False,
+    tied=False,
+):
+    """Stacked LSTMs, global attention after the decoder's cells, input feeding. The paper's: 4 layers of 1000.
+
+    >>> luong2015(100, 120, units=8, depth=1).decoder.wrapper.input_feeding
+    True
+
+    Args: as in `plain`, and
+        attention: an attention layer; None for `GeneralAttention`.
+        input_feeding: whether the attentional vector is fed to the next step; without it, training is vectorised.
+        bidirectional: whether the encoder reads both ways (the paper's does not).
+        tied: whether the projection is the target embeddings' transpose (the paper's is not).
+
+    Returns: A `Seq2Seq`.
+
+    Source: Luong, Pham and Manning 2015, sections 3.1, 3.3 and 4.1; table 1 for its scores.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    encoder = RNNEncoder(source_vocab_size, bidirectional=bidirectional, **sizes)
+    decoder = RNNDecoder(
+        target_vocab_size,
+        attention=attention or GeneralAttention(),
+        bridge=CopyBridge(),
+        input_feeding=input_feeding,
+        tied=tied,
+        **sizes,
+    )
+    return Seq2Seq(encoder, decoder)
+
+
+def gnmt(source_vocab_size, target_vocab_size, units=1024, depth=8, embedding_size=None, dropout=0.2):
+    """Deep residual LSTMs, the lowest encoder layer bidirectional, the context read by every decoder layer.
+
+    The paper's: 8 layers of 1024. Residual connections start at the third layer from the bottom.
+
+    >>> gnmt(100, 120, units=8, depth=3).encoder.bidirectional
+    'first'
+
+    Args: as in `plain`.
+
+    Returns: A `Seq2Seq`.
+
+    Source: Wu et al. 2016, sections 3.1 and 3.2, figure 1; table 4 for its scores. The decoder starts from zeros.
+    """
+    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    sizes["residual_from"] = 2 if depth > 2 else None
+    encoder = RNNEncoder(source_vocab_size, bidirectional="first", **sizes)
+    decoder = RNNDecoder(
+        target_vocab_size,
+        attention=AdditiveAttention(units),
+        position="before",
+        readout=None,
+        every_layer=True,
+        bridge=ZeroBridge(),
+        **sizes,
+    )
+    return Seq2Seq(encoder, decoder)
