@@ -334,7 +334,7 @@ def test_eager_and_graph_agree_and_the_state_is_any_nest():
 def test_no_rows_give_no_hypotheses():
     tables = random_tables(0, 7, seed=9).reshape(0, 7, 7, 7)
     for strategy in (Greedy(5), BeamSearch(3, max_length=5)):
-        assert search(strategy, tables).ids.shape == (0, getattr(strategy, "n_best", 1), 0)
+        assert search(strategy, tables).ids.shape == (0, getattr(strategy, "n_best", 1), 1)
 
 
 @pytest.mark.parametrize(

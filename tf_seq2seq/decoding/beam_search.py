@@ -119,7 +119,7 @@ class BeamSearch:
             `Hypotheses` with K = `n_best`.
         """
         limits = beams.limits(self.max_length, limit, rows)
-        longest = tf.maximum(tf.reduce_max(limits), 0)
+        longest = beams.longest(limits)
         memory = beams.repeat(memory, self.beam_size)
         aligned = False
 
@@ -143,7 +143,7 @@ class BeamSearch:
             beams.repeat(state, self.beam_size),
             _new_history(longest),
         )
-        going = lambda time, live, finished, done, *_: (time < longest) & ~tf.reduce_all(done)
+        going = lambda time, live, finished, done, *_: (time == 0) | ((time < longest) & ~tf.reduce_all(done))
         _, live, finished, _, _, history = tf.while_loop(going, advance, start)
         return self._collect(live, finished, history, aligned)
 
@@ -222,7 +222,7 @@ class BeamSearch:
     def _collect(self, live, finished, history, aligned):
         """`Hypotheses`: the finished ones, then as many unfinished ones as there are places left."""
         pool, ended = self._ranked(live, finished)
-        times = tf.range(tf.maximum(tf.reduce_max(pool.lengths), 0))
+        times = tf.range(beams.longest(pool.lengths))
         parents, ids = history.parents.gather(times), history.ids.gather(times)  # (T, B, K)
         ids, path = beams.backtrace(parents, ids, pool.beams, pool.lengths, ended)
         alignments = None

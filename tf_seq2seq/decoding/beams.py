@@ -31,6 +31,11 @@ def limits(max_length, limit, rows):
     return tf.broadcast_to(limit, [rows])
 
 
+def longest(lengths):
+    """The largest of `lengths`, at least 1, also of none at all: a search takes one step even for no rows."""
+    return tf.maximum(tf.reduce_max(lengths), 1)
+
+
 def positive(name, value):
     """`value` as an int of at least 1; InputError, naming it `name`, if it is not one."""
     if int(value) != value or value < 1:
@@ -99,13 +104,13 @@ def top_k(values, count):
     width = values.shape[1]
     if width is None or width < 16 * _BLOCKS or 4 * count > _BLOCKS:
         return tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1]))
-    size = -(-width // _BLOCKS)
+    rows, size = tf.shape(values)[0], -(-width // _BLOCKS)
     if size * _BLOCKS > width:
         values = tf.pad(values, [[0, 0], [0, size * _BLOCKS - width]], constant_values=NEVER)
-    blocks = tf.reshape(values, [-1, _BLOCKS, size])  # (N, W) -> (N, blocks, size)
+    blocks = tf.reshape(values, [rows, _BLOCKS, size])  # (N, W) -> (N, blocks, size)
     _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=2), count)
     chosen = tf.sort(chosen, axis=1)  # (N, count)
-    inside = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [-1, count * size])
+    inside = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [rows, count * size])
     best, places = tf.math.top_k(inside, count)
     return best, tf.gather(chosen, places // size, batch_dims=1) * size + places % size
 

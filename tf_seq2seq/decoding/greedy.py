@@ -76,9 +76,11 @@ class Greedy:
                 alignments,
             )
 
-        longest = tf.reduce_max(limits)
+        longest = beams.longest(limits)
         loop = tf.while_loop(
-            lambda time, ids, log_probs, lengths, done, *_: (time < longest) & ~tf.reduce_all(done),
+            lambda time, ids, log_probs, lengths, done, *_: (
+                (time == 0) | ((time < longest) & ~tf.reduce_all(done))
+            ),
             advance,
             (
                 0,
@@ -87,8 +89,8 @@ class Greedy:
                 tf.zeros([rows], tf.int32),
                 tf.zeros([rows], tf.bool),
                 state,
-                tf.TensorArray(tf.int32, tf.maximum(longest, 0), element_shape=[None]),
-                tf.TensorArray(tf.float32, tf.maximum(longest, 0), element_shape=[None, None]),
+                tf.TensorArray(tf.int32, longest, element_shape=[None]),
+                tf.TensorArray(tf.float32, longest, element_shape=[None, None]),
             ),
         )
         time, _, log_probs, lengths, _, _, history, alignments = loop
@@ -109,7 +111,7 @@ class Greedy:
 
 def _collect(log_probs, lengths, ids, alignments):
     """`Hypotheses` from what the steps gave: ids (T, B), alignments (T, B, S) or None."""
-    ids = tf.reshape(tf.transpose(ids), [tf.size(lengths), tf.shape(ids)[0]])  # (T, B) -> (B, T)
+    ids = tf.transpose(ids)  # (T, B) -> (B, T)
     if alignments is not None:
         inside = tf.sequence_mask(lengths, tf.shape(ids)[1])[..., None]  # (B, T, 1)
         alignments = tf.where(inside, tf.transpose(alignments, [1, 0, 2]), 0.0)[
