@@ -39,7 +39,7 @@ def arguments(argv=None):
     parser.add_argument("--baselines", type=Path, required=True, metavar="DIR", help="holds the two programs")
     parser.add_argument("--minutes", type=float, default=8, help="of training for each program (default 8)")
     parser.add_argument("--threads", type=int, default=2, help="of each program (default 2)")
-    parser.add_argument("--beam", type=int, default=4, help="beam size of every decode (default 4)")
+    parser.add_argument("--beam", type=int, default=5, help="beam size of every decode (default 5)")
     parser.add_argument(
         "--work", type=Path, default=Path("runs/quality_at_budget"), help="folder for everything"
     )
