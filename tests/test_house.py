@@ -149,7 +149,7 @@ def test_no_public_class_is_missing_from_the_package():
         classes += [f"{module}.{name}" for name in names if not name.startswith("_")]
     public_names = {f"{module}.{name}" for module, name in PUBLIC}
     assert not set(classes) - public_names - INTERNAL
-    assert INTERNAL <= set(classes), "the list names a class that is gone"
+    assert set(classes) >= INTERNAL, "the list names a class that is gone"
 
 
 def test_public_functions_and_classes_tell_their_arguments():
