@@ -1,0 +1,169 @@
+"""The pipeline against plain Python: no pair lost, right shapes, tight padding, order fixed by the seed."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_seq2seq.data.pipeline import batches, token_counts
+from tf_seq2seq.data.text import TextProcessor
+from tf_seq2seq.data.vocabulary import END, PAD, START
+from tf_seq2seq.errors import InputError
+
+TEXT = TextProcessor("bytes")
+COUNT = 700
+RANDOM = np.random.default_rng(0)
+ROWS = [
+    ("s" * RANDOM.integers(1, 30) + str(number), "t" * RANDOM.integers(1, 30) + str(number))
+    for number in range(COUNT)
+]
+STRINGS = tf.data.Dataset.from_tensor_slices(tuple(zip(*ROWS)))
+
+
+def made(dataset):
+    """The batches as (source_ids, target_ids, labels) arrays."""
+    return [(x["source_ids"].numpy(), x["target_ids"].numpy(), labels.numpy()) for x, labels in dataset]
+
+
+def texts(parts):
+    """The pairs of strings in batches, in order."""
+    return [
+        (source.decode(), target.decode())
+        for sources, _, labels in parts
+        for source, target in zip(TEXT.text(sources).numpy(), TEXT.text(labels).numpy())
+    ]
+
+
+def padding(parts):
+    """Shares of padding among source and target tokens."""
+    return [np.mean(np.concatenate([part[side].ravel() == PAD for part in parts])) for side in (0, 2)]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"cache": True}, {"window": 1}, {"shuffle": False}, {"bucket": False}]
+)
+@pytest.mark.parametrize("size", [{"batch_size": 64}, {"batch_tokens": 500}])
+def test_every_pair_comes_once_with_labels_shifted(options, size):
+    parts = made(batches(STRINGS, TEXT, TEXT, **size, **options))
+    assert sorted(texts(parts)) == sorted(ROWS)
+    for source_ids, target_ids, labels in parts:
+        assert source_ids.dtype == target_ids.dtype == labels.dtype == np.int32
+        assert target_ids.shape == labels.shape and len(source_ids) == len(labels)
+        assert len(labels) <= size.get("batch_size", COUNT) and labels.size <= size.get(
+            "batch_tokens", labels.size
+        )
+        for target, label in zip(target_ids.tolist(), labels.tolist()):
+            length = label.index(END) + 1
+            assert target == [START, *label[: length - 1], *[PAD] * (len(label) - length)]
+            assert label[length:] == [PAD] * (len(label) - length)
+        assert (source_ids[:, -1] != PAD).any() and (labels[:, -1] != PAD).any()
+
+
+def test_without_shuffle_the_order_is_kept():
+    for size in ({"batch_size": 64}, {"batch_tokens": 500}):
+        assert texts(made(batches(STRINGS, TEXT, TEXT, shuffle=False, **size))) == ROWS
+
+
+@pytest.mark.parametrize("size", [{"batch_size": 16}, {"batch_tokens": 300}])
+@pytest.mark.parametrize("cache", [False, True])
+def test_buckets_are_tight_and_full(size, cache):
+    parts = made(batches(STRINGS, TEXT, TEXT, cache=cache, **size))
+    source, target = padding(parts)
+    assert target < 0.03 and source < 0.3
+    assert target < padding(made(batches(STRINGS, TEXT, TEXT, bucket=False, **size)))[1] / 5
+    if "batch_tokens" in size:
+        full = [labels.size > 300 - 2 * labels.shape[1] for _, _, labels in parts]
+        assert np.mean(full) > 0.95
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_seed_fixes_the_order_and_each_epoch_has_another(cache):
+    options = {"batch_size": 32, "cache": cache}
+    dataset = batches(STRINGS, TEXT, TEXT, seed=3, **options)
+    first, second = texts(made(dataset)), texts(made(dataset))
+    again = batches(STRINGS, TEXT, TEXT, seed=3, **options)
+    assert (first, second) == (texts(made(again)), texts(made(again)))
+    assert first != second
+    assert first != texts(made(batches(STRINGS, TEXT, TEXT, seed=4, **options)))
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_batches_come_neither_sorted_nor_with_the_same_company(cache):
+    dataset = batches(STRINGS, TEXT, TEXT, batch_size=10, cache=cache)
+    epochs = [made(dataset) for _ in range(2)]
+    lengths = [labels.shape[1] for _, _, labels in epochs[0]]
+    assert abs(np.corrcoef(lengths, np.arange(len(lengths)))[0, 1]) < 0.35
+    companies = [{frozenset(texts([part])) for part in parts} for parts in epochs]
+    assert len(companies[0] & companies[1]) < len(lengths) / 4
+
+
+def test_a_long_pair_is_dropped_on_request_and_otherwise_a_batch_of_its_own():
+    rows = [*ROWS[:20], ("x " * 10_000, "y " * 10_000)]
+    split = tf.data.Dataset.from_tensor_slices(tuple(zip(*rows)))
+    shapes = [labels.shape for _, _, labels in made(batches(split, TEXT, TEXT, batch_tokens=200))]
+    assert (1, 20_001) in shapes
+    assert sorted(texts(made(batches(split, TEXT, TEXT, batch_tokens=200, max_length=60)))) == sorted(
+        ROWS[:20]
+    )
+    counts = token_counts(split, TEXT, TEXT, max_length=60)
+    assert (counts["pairs"], counts["dropped"]) == (20, 1)
+    assert counts["target_tokens"] == sum(len(target) + 1 for _, target in ROWS[:20])
+    wanted = [row for row in ROWS if len(row[0]) < 20 and len(row[1]) < 10]
+    assert sorted(texts(made(batches(STRINGS, TEXT, TEXT, batch_size=9, max_length=(20, 10))))) == sorted(
+        wanted
+    )
+
+
+def test_nothing_left_gives_no_batches():
+    assert not made(batches(STRINGS, TEXT, TEXT, batch_tokens=99, max_length=1))
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
+def test_ids_are_as_good_an_input(dtype):
+    sides = [tf.cast(TEXT.ids([row[side] for row in ROWS[:50]]), dtype) for side in (0, 1)]
+    from_strings = made(batches(STRINGS.take(50), TEXT, TEXT, batch_size=8))
+    for split in (sides, [side[:, :-1] for side in sides]):  # with END and without
+        for text in (TEXT, None):
+            from_ids = made(
+                batches(tf.data.Dataset.from_tensor_slices(tuple(split)), text, text, batch_size=8)
+            )
+            for one, other in zip(from_ids, from_strings, strict=True):
+                assert all((left == right).all() for left, right in zip(one, other))
+
+
+def test_other_lengths_do_not_retrace():
+    traces = []
+
+    @tf.function
+    def step(inputs, labels):
+        traces.append(labels.shape)
+        return tf.reduce_sum(labels)
+
+    dataset = batches(STRINGS, TEXT, TEXT, batch_tokens=500)
+    for inputs, labels in dataset.take(20):
+        step(inputs, labels)
+    assert len({labels.shape[1] for _, labels in dataset}) > 5
+    assert len(traces) > 1, "eager tensors have known shapes"
+    traces.clear()
+    strategy = tf.function(lambda iterator: step(*next(iterator)))
+    iterator = iter(dataset)
+    for _ in range(20):
+        strategy(iterator)
+    assert traces == [tf.TensorShape([None, None])]
+
+
+BAD = [
+    ({}, "one of batch_size"),
+    ({"batch_size": 2, "batch_tokens": 3}, "one of batch_size"),
+    ({"batch_tokens": 0}, "at least 1"),
+    ({"batch_size": 2, "source_text": None}, "the pairs are strings"),
+    ({"batch_size": 2, "split": ROWS}, "tf.data.Dataset of"),
+]
+
+
+@pytest.mark.parametrize("options, told", BAD)
+def test_bad_arguments_are_told(options, told):
+    arguments = {"split": STRINGS, "source_text": TEXT, "target_text": TEXT, **options}
+    with pytest.raises(InputError, match=told):
+        batches(
+            arguments.pop("split"), arguments.pop("source_text"), arguments.pop("target_text"), **arguments
+        )

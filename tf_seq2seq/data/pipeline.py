@@ -1,0 +1,232 @@
+"""Pairs become batches: tokenised, bucketed by length, right-padded and prefetched, all inside tf.data.
+
+Shapes: **B** batch, **S** source length, **T** target length; a window has W pairs, a chunk C of them.
+
+How a corpus of any size goes through without being in memory::
+
+    lines of two files             read by TextLineDataset, 1 MB at a time
+    -> shuffle in a buffer of W    a corpus of `Pairs` is in random order on disk already
+    -> chunks of C = 1,024         tokenised by a few operations each, not pair by pair: ragged (C, S), (C, T)
+    -> windows of W pairs          ids in memory, 4 bytes a token
+    -> sorted by T, then S         and cut into batches: neighbours have equal lengths, so there is little padding
+    -> batches in random order     padded one by one, some made in advance
+
+So memory holds W strings, about three windows of ids, and some batches, whether the corpus has 100 pairs or 100 million.
+Padding with W = 65,536 and 600 target tokens a batch is about 0.1% of the target tokens and 6% of the source tokens on
+everyday sentences of 5 to 10 words (`experiments/benchmarks/data_memory.py` measures speed, memory and padding).
+Shapes are unknown to the graph, (None, None), so that other lengths do not retrace.
+"""
+
+import tensorflow as tf
+
+from tf_seq2seq.data.vocabulary import END, PAD, START
+from tf_seq2seq.errors import InputError
+
+WINDOW = 65_536  # pairs
+CHUNK = 1_024  # pairs
+
+
+def batches(
+    split,
+    source_text=None,
+    target_text=None,
+    *,
+    batch_size=None,
+    batch_tokens=None,
+    shuffle=True,
+    bucket=None,
+    seed=0,
+    max_length=None,
+    cache=False,
+    window=WINDOW,
+    prefetch=16,
+):
+    """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
+
+    Training batches come in another order and mixture each epoch, the same for the same seed. No pair is left out
+    unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs keep their
+    order, too, unless `bucket=True`.
+
+    >>> from tf_seq2seq.data.text import TextProcessor
+    >>> text = TextProcessor("bytes")
+    >>> pairs = tf.data.Dataset.from_tensor_slices((["a", "bcd"], ["x", "yz"]))
+    >>> inputs, labels = next(iter(batches(pairs, text, text, batch_size=2, shuffle=False)))
+    >>> inputs["source_ids"].numpy().tolist(), inputs["target_ids"].numpy().tolist(), labels.numpy().tolist()
+    ([[101, 3, 0, 0], [102, 103, 104, 3]], [[2, 124, 0], [2, 125, 126]], [[124, 3, 0], [125, 126, 3]])
+
+    Ids are as good an input as strings; END is put at the end where it is missing:
+
+    >>> ids = tf.data.Dataset.from_tensor_slices((tf.ragged.constant([[5, 6]]), tf.ragged.constant([[7]])))
+    >>> inputs, labels = next(iter(batches(ids, batch_size=1)))
+    >>> inputs["source_ids"].numpy().tolist(), inputs["target_ids"].numpy().tolist(), labels.numpy().tolist()
+    ([[5, 6, 3]], [[2, 7]], [[7, 3]])
+
+    Args:
+        split: tf.data.Dataset of (source, target): scalar strings, or ids (S,) and (T,) of any integer type.
+        source_text, target_text: `TextProcessor` of each side; may be left out for ids. One with a `max_length` cuts
+            what is longer, so give a smaller `max_length` here to drop those pairs instead.
+        batch_size: pairs a batch; or
+        batch_tokens: at most so many target tokens a batch, padding included: B * T. A pair longer than that is a
+            batch of its own.
+        shuffle: whether pairs and batches come in random order, another one in each epoch.
+        bucket: whether pairs of equal length come together; left out, the same as `shuffle`.
+        seed: int.
+        max_length: drops pairs of which a side has more tokens, END included: an int, or (source, target).
+        cache: keeps the ids of the whole corpus in memory (for up to some million pairs): later epochs do not
+            tokenise, and the whole corpus is one window. The first epoch begins when all is tokenised.
+        window: W, pairs among which lengths are sorted and that are shuffled together.
+        prefetch: batches made in advance.
+
+    Returns:
+        tf.data.Dataset of `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))`, int32, padded with PAD;
+        `target_ids` begin with START, `labels` end with END.
+
+    Raises:
+        InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` holds no pairs.
+    """
+    _check(split, batch_size, batch_tokens, window)
+    bucket = shuffle if bucket is None else bucket
+    if shuffle and not cache:
+        split = split.shuffle(window, seed=seed, reshuffle_each_iteration=True)
+    windows = _windows(_chunks(split, source_text, target_text, max_length), None if cache else window)
+    if cache:
+        windows = windows.cache()
+    if cache and shuffle:
+        windows = _with_rows_shuffled(windows, seed)
+    cut = windows.map(lambda *ids: _cut(*ids, bucket, shuffle, batch_size, batch_tokens)).prefetch(1)
+    groups = cut.flat_map(lambda *ids: tf.data.Dataset.from_tensor_slices(ids))
+    return groups.map(_padded, num_parallel_calls=2, deterministic=True).prefetch(prefetch)
+
+
+def token_counts(split, source_text=None, target_text=None, max_length=None):
+    """Counts the tokens that `batches` would give, in one pass.
+
+    >>> ids = tf.data.Dataset.from_tensor_slices((tf.ragged.constant([[5, 6], [5]]), tf.ragged.constant([[7], [8]])))
+    >>> token_counts(ids, max_length=2)
+    {'pairs': 1, 'source_tokens': 2, 'target_tokens': 2, 'dropped': 1}
+
+    Args:
+        split, source_text, target_text, max_length: as for `batches`.
+
+    Returns:
+        dict of ints: `pairs` and tokens of each side that are kept, END included, and the pairs `dropped` because
+        they are longer than `max_length`.
+    """
+    counts, total = [0, 0, 0], 0
+    for source, target in _chunks(split, source_text, target_text, None):
+        total += int(source.nrows())
+        kept = source, target = _within((source, target), max_length)
+        counts = [
+            old + int(new)
+            for old, new in zip(counts, [source.nrows(), *(tf.size(ids.values) for ids in kept)])
+        ]
+    return dict(zip(["pairs", "source_tokens", "target_tokens"], counts), dropped=total - counts[0])
+
+
+def _check(split, batch_size, batch_tokens, window):
+    if not isinstance(split, tf.data.Dataset) or len(tf.nest.flatten(split.element_spec)) != 2:
+        raise InputError(f"a tf.data.Dataset of (source, target) is wanted, e.g. pairs.train, not {split!r}")
+    if (batch_size is None) == (batch_tokens is None):
+        raise InputError("give one of batch_size (pairs) and batch_tokens (target tokens with padding)")
+    if min(batch_size or batch_tokens, window) < 1:
+        raise InputError(
+            f"batch_size={batch_size}, batch_tokens={batch_tokens}, window={window}: give at least 1"
+        )
+
+
+def _chunks(split, source_text, target_text, max_length):
+    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, each row ending with END."""
+    are_strings = all(spec.dtype == tf.string for spec in split.element_spec)
+    if are_strings and (source_text is None or target_text is None):
+        raise InputError("the pairs are strings: give source_text and target_text, a TextProcessor each")
+    chunks = split.batch(CHUNK) if are_strings else split.ragged_batch(CHUNK)
+
+    def ids(source, target):
+        pair = _ids(source_text, source), _with_end(_ids(target_text, target))
+        return _within(pair, max_length)
+
+    return chunks.map(ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _ids(text, rows):
+    ids = _with_end(rows) if text is None else text.ids(rows)
+    return tf.cast(ids, tf.int32).with_row_splits_dtype(tf.int64)
+
+
+def _with_end(rows):
+    """Ragged rows with END at the end of those that lack it."""
+    last = tf.reduce_sum(rows[:, -1:], axis=1)  # (C, None) -> (C,); 0 for an empty row
+    ends = tf.RaggedTensor.from_row_lengths(
+        tf.fill([tf.math.count_nonzero(last != END)], tf.constant(END, rows.dtype)),
+        tf.cast(last != END, tf.int64),
+    )
+    return tf.concat([rows.with_row_splits_dtype(tf.int64), ends], axis=1)
+
+
+def _within(pair, max_length):
+    if max_length is None:
+        return pair
+    limits = max_length if isinstance(max_length, tuple | list) else (max_length, max_length)
+    fits = [ids.row_lengths() <= limit for ids, limit in zip(pair, limits)]
+    rows = tf.where(fits[0] & fits[1])[:, 0]
+    return tuple(tf.gather(ids, rows) for ids in pair)
+
+
+def _windows(chunks, window):
+    """Dataset of the ids of W pairs, or of all pairs in one element: ragged (W, None) source and target."""
+    count = 2**16 if window is None else max(1, window // CHUNK)
+    return chunks.batch(count).map(lambda *ids: tuple(rows.merge_dims(0, 1) for rows in ids))
+
+
+def _with_rows_shuffled(windows, seed):
+    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
+
+    def shuffled(ids, seed):
+        rows = tf.random.experimental.stateless_shuffle(tf.range(ids[0].nrows()), seed)
+        return tuple(tf.gather(side, rows) for side in ids)
+
+    return tf.data.Dataset.zip(windows, seeds).map(shuffled)
+
+
+def _cut(source, target, bucket, shuffle, batch_size, batch_tokens):
+    """A window cut into batches: ragged (batches, B, None) source and target.
+
+    Batches are put in the order of where their first pair was before sorting; as the pairs came in random order, so
+    do the batches.
+    """
+    lengths = target.row_lengths()
+    order = tf.range(target.nrows())
+    if bucket:
+        sources = source.row_lengths()
+        widest = 1 + tf.reduce_max(tf.concat([sources, [0]], axis=0))
+        order = tf.argsort(lengths * widest + sources, stable=True)
+        order = tf.cast(order, tf.int64)
+    starts = _starts(tf.gather(lengths, order), batch_size, batch_tokens)
+    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts) for side in (source, target)]
+    if bucket and shuffle:
+        places = tf.argsort(tf.gather(order, starts))
+        groups = [tf.gather(side, places) for side in groups]
+    return tuple(groups)
+
+
+def _starts(lengths, batch_size, batch_tokens):
+    """The first row of each batch, int64, for target lengths (W,)."""
+    rows = tf.size(lengths, out_type=tf.int64)
+    if batch_size:
+        return tf.range(0, rows, batch_size, dtype=tf.int64)
+
+    def add(start, count, starts):
+        many = batch_tokens // lengths[start]
+        longest = tf.reduce_max(lengths[start : start + tf.maximum(many, 1)])
+        return start + tf.maximum(batch_tokens // longest, 1), count + 1, starts.write(count, start)
+
+    starts = tf.TensorArray(tf.int64, size=0, dynamic_size=True, element_shape=[])
+    start = tf.constant(0, tf.int64)
+    return tf.while_loop(lambda start, *_: start < rows, add, (start, 0, starts))[2].stack()
+
+
+def _padded(source, target):
+    labels = target.to_tensor(PAD)
+    before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START)
+    target_ids = tf.where(before == END, PAD, before)
+    return {"source_ids": source.to_tensor(PAD), "target_ids": target_ids}, labels
