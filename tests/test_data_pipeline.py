@@ -16,7 +16,14 @@ ROWS = [
     ("s" * RANDOM.integers(1, 30) + str(number), "t" * RANDOM.integers(1, 30) + str(number))
     for number in range(COUNT)
 ]
-STRINGS = tf.data.Dataset.from_tensor_slices(tuple(zip(*ROWS)))
+
+
+def sides(rows):
+    """Lists of the sources and of the targets."""
+    return [source for source, _ in rows], [target for _, target in rows]
+
+
+STRINGS = tf.data.Dataset.from_tensor_slices(sides(ROWS))
 
 
 def made(dataset):
@@ -98,7 +105,7 @@ def test_batches_come_neither_sorted_nor_with_the_same_company(cache):
 
 def test_a_long_pair_is_dropped_on_request_and_otherwise_a_batch_of_its_own():
     rows = [*ROWS[:20], ("x " * 10_000, "y " * 10_000)]
-    split = tf.data.Dataset.from_tensor_slices(tuple(zip(*rows)))
+    split = tf.data.Dataset.from_tensor_slices(sides(rows))
     shapes = [labels.shape for _, _, labels in made(batches(split, TEXT, TEXT, batch_tokens=200))]
     assert (1, 20_001) in shapes
     assert sorted(texts(made(batches(split, TEXT, TEXT, batch_tokens=200, max_length=60)))) == sorted(
@@ -119,9 +126,9 @@ def test_nothing_left_gives_no_batches():
 
 @pytest.mark.parametrize("dtype", [tf.int32, tf.int64])
 def test_ids_are_as_good_an_input(dtype):
-    sides = [tf.cast(TEXT.ids([row[side] for row in ROWS[:50]]), dtype) for side in (0, 1)]
+    ids = [tf.cast(TEXT.ids(side), dtype) for side in sides(ROWS[:50])]
     from_strings = made(batches(STRINGS.take(50), TEXT, TEXT, batch_size=8))
-    for split in (sides, [side[:, :-1] for side in sides]):  # with END and without
+    for split in (ids, [side[:, :-1] for side in ids]):  # with END and without
         for text in (TEXT, None):
             from_ids = made(
                 batches(tf.data.Dataset.from_tensor_slices(tuple(split)), text, text, batch_size=8)

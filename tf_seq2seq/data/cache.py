@@ -1,4 +1,4 @@
-"""The user's cache folder, and keys under which things made from the same input and options are found again."""
+"""The user's cache folder, and keys under which what was made of the same input is found again."""
 
 import hashlib
 import json

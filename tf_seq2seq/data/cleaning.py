@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tf_seq2seq.errors import InputError
 
-# C0 and C1 controls, soft hyphen, zero-width space, direction marks, word joiner, byte-order mark; the joiners
-# U+200C and U+200D stay, because Persian, the Indic scripts and emoji are spelt with them.
+# C0 and C1 controls, soft hyphen, zero-width space, direction marks, word joiner, byte-order mark; the
+# joiners U+200C and U+200D stay, because Persian, the Indic scripts and emoji are spelt with them.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SPACES = re.compile("[\t\n\v\f\r\x1c-\x1f\x85]")
 _ENTITY = re.compile(r"&(#\d+|#[xX][0-9a-fA-F]+|\w+);")
@@ -21,11 +21,11 @@ _ENTITY = re.compile(r"&(#\d+|#[xX][0-9a-fA-F]+|\w+);")
 class Cleaning:
     """What a corpus is rid of; every switch counts the pairs it repaired or removed.
 
-    Repairs come first, then removals in the order of the arguments; a pair counts for the first switch that removes
-    it. Only `duplicates` needs memory that grows with the corpus: a 64-bit hash a pair in a table that is between a
-    third and two thirds full, so 12 to 24 bytes a pair that is kept (the old table stands beside the new one while it
-    grows), about 2 GB for 100 million pairs. Two different pairs are taken for duplicates with a chance of about
-    count² / 2^65: 1 in 3,700 that it ever happens among 100 million pairs.
+    Repairs come first, then removals in the order of the arguments; a pair counts for the first switch that
+    removes it. Only `duplicates` needs memory that grows with the corpus: a 64-bit hash a pair in a table
+    that is between a third and two thirds full, so 12 to 24 bytes a pair that is kept (the old table stands
+    beside the new one while it grows), about 2 GB for 100 million pairs. Two different pairs are taken for
+    duplicates with a chance of about count² / 2^65: 1 in 3,700 that it ever happens among 100 million pairs.
 
     >>> cleaner = Cleaning(max_words=3).cleaner()
     >>> list(cleaner([("ja", "yes"), ("ja", "yes"), ("", "no"), ("a b c d", "e")]))
@@ -34,15 +34,17 @@ class Cleaning:
     {'read': 4, 'removed: empty': 1, 'removed: max_words': 1, 'removed: duplicates': 1, 'kept': 1}
 
     Args:
-        control_characters: repair: drops control and zero-width characters; tabs and line breaks become a space.
-        html_entities: repair: `&quot;` and the like become the character they stand for (also in a text *about*
-            HTML, so it is off unless asked for).
+        control_characters: repair: drops control and zero-width characters; tabs and line breaks become a
+            space.
+        html_entities: repair: `&quot;` and the like become the character they stand for (also in a text
+            *about* HTML, so it is off unless asked for).
         empty: removes pairs with nothing but white space on a side.
         max_words: removes pairs with more words between spaces on a side, e.g. 100.
-        max_ratio: removes pairs of which one side has more than so many times the other's characters, e.g. 3.0;
-            sides of fewer than 10 characters count as 10.
-        script: removes pairs whose letters are mostly not of a script: (source, target), each None or the beginnings
-            of Unicode names, parted by spaces: `("latin", "cyrillic")`, `(None, "cjk hiragana katakana")`.
+        max_ratio: removes pairs of which one side has more than so many times the other's characters, e.g.
+            3.0; sides of fewer than 10 characters count as 10.
+        script: removes pairs whose letters are mostly not of a script: (source, target), each None or the
+            beginnings of Unicode names, parted by spaces: `("latin", "cyrillic")`, `(None, "cjk hiragana
+                katakana")`.
         duplicates: removes pairs that came before.
 
     Raises:
@@ -87,7 +89,7 @@ class Cleaner:
 
     @property
     def counts(self):
-        """dict: `read`, `repaired: <switch>` and `removed: <switch>` for every switch that is on, `kept`; in pairs."""
+        """dict of pairs: `read`, `repaired: <switch>`, `removed: <switch>` where they did something, `kept`."""
         names = [f"repaired: {name}" for name, _ in self._repairs if self._counts[f"repaired: {name}"]]
         names += [f"removed: {name}" for name, _ in self._removals if self._counts[f"removed: {name}"]]
         return {name: self._counts[name] for name in ["read", *names, "kept"]}

@@ -1,8 +1,8 @@
 """Sources of sentence pairs; each gives `Pairs(train, valid, test)` of lazily read strings.
 
-All of them take the options of `tf_seq2seq.data.preparing.prepare`: how many pairs to hold out (`valid`, `test`),
-`cleaning`, `keep`, `seed`, `disjoint`, `licence`. The result is kept as prepared files in the user's cache folder, so
-that a second call with the same input and options takes no time.
+All of them take the options of `tf_seq2seq.data.preparing.prepare`: how many pairs to hold out (`valid`,
+`test`), `cleaning`, `keep`, `seed`, `disjoint`, `licence`. The result is kept as prepared files in the user's
+cache folder, so that a second call with the same input and options takes no time.
 """
 
 import functools
@@ -62,7 +62,8 @@ def tsv_pairs(path, member=None, columns=(0, 1), header=0, *, valid=None, test=N
         member: the file inside a zip; may be left out where a zip holds one text file.
         columns: indices of source and target column, from 0; `(1, 0)` turns the direction round.
         header: lines to skip at the beginning.
-        valid, test: how many pairs to hold out, or the path of the corpus's own held-out set in the same form.
+        valid, test: how many pairs to hold out, or the path of the corpus's own held-out set in the same
+            form.
         **options: see `prepare`.
 
     Returns:
@@ -84,12 +85,13 @@ def tsv_pairs(path, member=None, columns=(0, 1), header=0, *, valid=None, test=N
 def tfds_pairs(name, source=None, target=None, *, data_dir=None, download=True, **options):
     """Pairs of a translation set of TensorFlow Datasets, e.g. `"wmt16_translate/de-en"`.
 
-    Splits that the set has (`train`, `validation`, `test`) are taken as they are, up to `disjoint`; missing ones are
-    held out of `train`.
+    Splits that the set has (`train`, `validation`, `test`) are taken as they are, up to `disjoint`; missing
+    ones are held out of `train`.
 
     Args:
         name: name of the set, with its config.
-        source, target: names of the features, languages as a rule; left out, those of the set's supervised keys.
+        source, target: names of the features, languages as a rule; left out, those of the set's supervised
+            keys.
         data_dir: where TensorFlow Datasets keeps its files.
         download: whether to download and prepare the set if need be.
         **options: see `prepare`.

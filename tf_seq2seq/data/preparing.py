@@ -1,14 +1,16 @@
 """A corpus becomes prepared files: cleaned, split without shared sentences, shuffled, read lazily by tf.data.
 
-Preparing takes two streaming passes, and neither loads the corpus. The first cleans the pairs, hashes both sentences
-of each and deals the rows to 64 files by hash, while it finds the held-out pairs. The second takes one of the 64 files
-after the other, drops the training pairs that share a sentence with a held-out one, shuffles what is left of this file
-and appends it to the training set. So at any time memory holds the hashes of the held-out part (about 200 bytes a
-pair, a few times the count that was asked for), one file of 1/64 of the corpus, and, if duplicates are removed, what
-`Cleaning` says. The rows of the training set come out in a random order (fixed by the seed), so that a shuffle
-within a window, as the pipeline does it, is a good one even for a corpus sorted by length.
+Preparing takes two streaming passes, and neither loads the corpus. The first cleans the pairs, hashes both
+sentences of each and deals the rows to 64 files by hash, while it finds the held-out pairs. The second takes
+one of the 64 files after the other, drops the training pairs that share a sentence with a held-out one,
+shuffles what is left of this file and appends it to the training set. So at any time memory holds the hashes
+of the held-out part (about 200 bytes a pair, a few times the count that was asked for), one file of 1/64 of
+the corpus, and, if duplicates are removed, what `Cleaning` says. The rows of the training set come out in a
+random order (fixed by the seed), so that a shuffle within a window, as the pipeline does it, is a good one
+even for a corpus sorted by length.
 
-Disk: the prepared files are as large as the corpus, the dealt rows take as much again until the second pass ends.
+Disk: the prepared files are as large as the corpus, the dealt rows take as much again until the second pass
+ends.
 """
 
 import contextlib
@@ -40,12 +42,13 @@ class Pairs:
     """A corpus of sentence pairs in three splits.
 
     Args:
-        train, valid, test: tf.data.Dataset of (source (), target ()) scalar strings, read lazily; `len` is known.
-        counts: dict of pairs: `read`, what each switch of `Cleaning` repaired or removed, what the split dropped,
-            and `train`, `valid`, `test`.
+        train, valid, test: tf.data.Dataset of (source (), target ()) scalar strings, read lazily; `len` is
+            known.
+        counts: dict of pairs: `read`, what each switch of `Cleaning` repaired or removed, what the split
+            dropped, and `train`, `valid`, `test`.
         licence: terms of the data, or "" where nothing is known.
-        folder: where the prepared files are, `train.source`, `train.target` and so on, one sentence a line; None
-            where there are no files.
+        folder: where the prepared files are, `train.source`, `train.target` and so on, one sentence a line;
+            None where there are no files.
     """
 
     train: tf.data.Dataset
@@ -82,15 +85,16 @@ def prepare(
         readers: dict from `train` (and `valid`, `test` where the corpus has its own) to a function without
             arguments that gives an iterator of (source, target) strings.
         facts: what tells this input from others, as JSON; e.g. hashes of the files.
-        valid, test: how many pairs to hold out of `train`, where there is no reader for them: a count, a fraction of
-            the source sentences, 0 for none, or None for 1,000 (a tenth of a smaller corpus).
-        cleaning: a `Cleaning`; None is `Cleaning()`. Held-out sets that the corpus brings along lose only pairs with
-            an empty side.
-        keep: `Limits` for all three uses, or a dict from use to `Limits`; pairs to hold out are picked among those
-            within the limits.
+        valid, test: how many pairs to hold out of `train`, where there is no reader for them: a count, a
+            fraction of the source sentences, 0 for none, or None for 1,000 (a tenth of a smaller corpus).
+        cleaning: a `Cleaning`; None is `Cleaning()`. Held-out sets that the corpus brings along lose only
+            pairs with an empty side.
+        keep: `Limits` for all three uses, or a dict from use to `Limits`; pairs to hold out are picked among
+            those within the limits.
         seed: int; picks the held-out pairs and shuffles the training set.
-        disjoint: whether pairs that share a sentence (on either side) with `test` leave `valid`, and those that share
-            one with either leave `train`. False compares with published numbers on official splits.
+        disjoint: whether pairs that share a sentence (on either side) with `test` leave `valid`, and those
+            that share one with either leave `train`. False compares with published numbers on official
+            splits.
         licence: see `Pairs`.
 
     Returns:

@@ -1,7 +1,8 @@
-"""Text files are read line by line, plain, gzipped or inside a zip, and every fault is told with file and line.
+"""Text files are read line by line, plain, gzipped or inside a zip, and every fault is told with file and
+line.
 
-Only `\\n` ends a line (a `\\r` before it is dropped), so that other toolkits count the same lines. A byte-order mark at
-the beginning of a file is dropped.
+Only `\\n` ends a line (a `\\r` before it is dropped), so that other toolkits count the same lines. A
+byte-order mark at the beginning of a file is dropped.
 """
 
 import contextlib
@@ -20,8 +21,8 @@ def lines(path, member=None):
 
     Args:
         path: a file; `.gz` is unpacked and `.zip` is looked into while reading.
-        member: the file inside a zip; may be left out where a zip holds only one `.txt` or `.tsv` file besides
-            those whose name begins with an underscore or has a README or a licence in it.
+        member: the file inside a zip; may be left out where a zip holds only one `.txt` or `.tsv` file
+            besides those whose name begins with an underscore or has a README or a licence in it.
 
     Raises:
         InputError: if there is no such file, it is empty or damaged, or a line is not UTF-8.
@@ -62,7 +63,8 @@ def parallel(source_path, target_path):
 
 
 def columns(path, member=None, columns=(0, 1), header=0):
-    """Yields (source, target) from two columns of a tab-separated file; a blank line is a pair of empty strings.
+    """Yields (source, target) from two columns of a tab-separated file; a blank line is a pair of empty
+    strings.
 
     Args:
         path, member: as for `lines`.
@@ -78,8 +80,8 @@ def columns(path, member=None, columns=(0, 1), header=0):
         cells = line.split("\t") if line.strip() else [""] * (max(columns) + 1)
         if len(cells) <= max(columns):
             raise InputError(
-                f"{path}, line {number:,}: {len(cells)} tab-separated column(s), but columns {columns[0]} and "
-                f"{columns[1]} (from 0) are wanted; mend the line or give columns="
+                f"{path}, line {number:,}: {len(cells)} tab-separated column(s), but columns {columns[0]} "
+                f"and {columns[1]} (from 0) are wanted; mend the line or give columns="
             )
         yield cells[columns[0]], cells[columns[1]]
 

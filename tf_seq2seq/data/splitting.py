@@ -1,9 +1,9 @@
 """Held-out pairs are picked by hash, so that no sentence is in two splits.
 
-A sentence is known by a 64-bit hash of its normalised form. The hash of a pair's source sentence, read as a number, is
-the pair's rank: `test` takes the pairs of the lowest ranks, `valid` those of the highest, so that neither depends on
-the order of the corpus, and a larger test set leaves the validation set as it is. Of the pairs with one source
-sentence, one is held out.
+A sentence is known by a 64-bit hash of its normalised form. The hash of a pair's source sentence, read as a
+number, is the pair's rank: `test` takes the pairs of the lowest ranks, `valid` those of the highest, so that
+neither depends on the order of the corpus, and a larger test set leaves the validation set as it is. Of the
+pairs with one source sentence, one is held out.
 """
 
 import hashlib
@@ -78,8 +78,8 @@ class HeldOut:
     """Finds the held-out pairs of a stream of hashed pairs; only what may be held out is in memory.
 
     Args:
-        valid, test: how many pairs: a count, a fraction of the source sentences between 0 and 1, or None for 1,000 (a
-            tenth of a smaller corpus).
+        valid, test: how many pairs: a count, a fraction of the source sentences between 0 and 1, or None for
+            1,000 (a tenth of a smaller corpus).
     """
 
     def __init__(self, valid=None, test=None):
@@ -97,7 +97,8 @@ class HeldOut:
         """The pairs that are held out of `total` pairs.
 
         Args:
-            total: pairs that went by, of which a tenth at most is held out for each use where no count was given.
+            total: pairs that went by, of which a tenth at most is held out for each use where no count was
+                given.
             taken: hashes of sentences that another split has already.
 
         Returns:

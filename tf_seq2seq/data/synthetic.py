@@ -20,9 +20,9 @@ _SHARES = {
 class SyntheticTask:
     """Examples of a task without an end, of which each split has its own part.
 
-    A source string belongs to a split by its hash, so that no source is in two splits, whatever their sizes and
-    seeds; within a split a short source may come twice. Examples are drawn while they are read and are the same in
-    every epoch.
+    A source string belongs to a split by its hash, so that no source is in two splits, whatever their sizes
+    and seeds; within a split a short source may come twice. Examples are drawn while they are read and are
+    the same in every epoch.
 
     >>> task = SyntheticTask("reverse")
     >>> task.answer("a b c")
@@ -33,9 +33,11 @@ class SyntheticTask:
     (2000, True)
 
     Args:
-        task: "copy", "reverse" and "sort" of letters, or "addition" of two numbers of digits, "1 2 + 3" -> "1 5".
-        min_length, max_length: fewest and most symbols of a source, the plus sign counted; left out, 3 to 20 for
-            letters and 3 to 7 for addition. Lengths are equally frequent (for addition: the numbers' lengths).
+        task: "copy", "reverse" and "sort" of letters, or "addition" of two numbers of digits, "1 2 + 3" -> "1
+            5".
+        min_length, max_length: fewest and most symbols of a source, the plus sign counted; left out, 3 to 20
+            for letters and 3 to 7 for addition. Lengths are equally frequent (for addition: the numbers'
+            lengths).
         symbols: how many of the 26 letters occur.
         spaced: whether spaces part the symbols, for the split `words`; otherwise use the split `characters`.
         seed: int.
