@@ -108,6 +108,7 @@ class AttentionWrapper(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
+        config = {**config}
         for name in ("cells", "attention"):
             config[name] = config[name] and keras.saving.deserialize_keras_object(config[name])
         return cls(**config)

@@ -52,8 +52,8 @@ class StackedCells(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        cells = [keras.saving.deserialize_keras_object(cell) for cell in config.pop("cells")]
-        return cls(cells, **config)
+        cells = [keras.saving.deserialize_keras_object(cell) for cell in config["cells"]]
+        return cls(**{**config, "cells": cells})
 
     def build(self, input_size, context_size=0):
         self.context_size = context_size

@@ -113,6 +113,7 @@ class RNNDecoder(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
+        config = {**config}
         for name in ("attention", "bridge"):
             config[name] = config[name] and keras.saving.deserialize_keras_object(config[name])
         return cls(**config)

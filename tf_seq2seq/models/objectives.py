@@ -3,6 +3,7 @@
 Shapes: **V** vocabulary; ``...`` any leading shape, (M,) for M real tokens or (B, T) for a padded batch.
 """
 
+import keras
 import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD
@@ -97,5 +98,7 @@ def _token_losses(loss, logits, labels):
     if hasattr(loss, "label_smoothing") or loss is None:
         return token_cross_entropy(logits, labels, getattr(loss, "label_smoothing", 0.0))
     _, nll = token_cross_entropy(logits, labels)
-    mean = loss(labels, tf.cast(logits, tf.float32))
-    return tf.broadcast_to(mean, tf.shape(nll)), nll
+    if isinstance(loss, keras.losses.Loss):
+        loss = loss.call  # each token's, before the reduction, so that sample weights tell
+    losses = loss(labels, tf.cast(logits, tf.float32))
+    return tf.broadcast_to(losses, tf.shape(nll)), nll
