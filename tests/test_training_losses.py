@@ -50,14 +50,6 @@ def test_a_sentence_of_weight_zero_counts_as_if_absent():
     )
 
 
-def test_sums_are_the_mean_times_the_tokens():
-    values, real = logits(), LABELS != 0
-    loss = SequenceCrossEntropy(0.2)
-    loss_sum, nll_sum = loss.sums(LABELS[real], values.numpy()[real])
-    np.testing.assert_allclose(loss_sum, loss(LABELS, values) * real.sum(), rtol=1e-5)
-    np.testing.assert_allclose(nll_sum, SequenceCrossEntropy()(LABELS, values) * real.sum(), rtol=1e-5)
-
-
 def test_fit_takes_it_and_keras_saves_it():
     model = keras.Sequential([keras.layers.Embedding(10, 8), keras.layers.Dense(10)])
     model.compile("adam", loss=SequenceCrossEntropy(0.1))

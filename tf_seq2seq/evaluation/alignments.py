@@ -15,7 +15,7 @@ from matplotlib.font_manager import get_font_names
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 
-# Matplotlib's own font has Latin, Greek and Cyrillic with all accents; the others are taken where they are installed.
+# Matplotlib's own font has Latin, Greek and Cyrillic with all accents; the others are taken where installed.
 _FONTS = [
     "DejaVu Sans",
     "Noto Sans CJK JP",
@@ -38,9 +38,9 @@ def plot_alignments(alignments, source_tokens, output_tokens, *, path=None, titl
     ['yes', '</s>']
 
     Args:
-        alignments: (T', S') array, T' >= T and S' >= S; what lies beyond the tokens is padding and is cut off.
-        source_tokens: S str or bytes. In SentencePiece's pieces the mark of a word's beginning is left away, and a
-            piece that goes on with a word gets a leading dot.
+        alignments: (T', S') array, T' >= T and S' >= S; beyond the tokens lies padding, which is cut off.
+        source_tokens: S str or bytes. In SentencePiece's pieces the mark of a word's beginning is left away,
+            and a piece that goes on with a word gets a leading dot.
         output_tokens: T str or bytes.
         path: where to save the picture as PNG, if at all.
         title: line above it.
@@ -82,18 +82,15 @@ def plot_generated(generator, source, *, path=None, title=None):
     Raises:
         InputError: if the model has no attention.
     """
-    ids = generator.source_text.dense([source])  # (1, S)
-    hypotheses = generator.generate_ids(ids)
-    if hypotheses.alignments is None:
+    generated = generator(source).sentences()[0]
+    if generated.alignments is None:
         raise InputError(
             "this model has no attention to draw; train one with attention, such as zoo.luong2015"
         )
-    length = int(hypotheses.lengths[0, 0])
-    source_tokens = generator.source_text.tokens(ids)[0].numpy()
-    output_tokens = generator.target_text.tokens(hypotheses.ids[0, 0, :length]).numpy()
-    alignments = hypotheses.alignments[0, 0].numpy()
     title = source if title is None else title
-    return plot_alignments(alignments, source_tokens, output_tokens, path=path, title=title)
+    return plot_alignments(
+        generated.alignments[0], generated.source_tokens, generated.tokens[0], path=path, title=title
+    )
 
 
 def png(figure, dpi=160):
@@ -165,8 +162,8 @@ def _piece(token):
 def _check(alignments, sources, outputs):
     if alignments.ndim != 2 or alignments.shape[0] < len(outputs) or alignments.shape[1] < len(sources):
         raise InputError(
-            f"alignments of shape {alignments.shape} do not hold {len(outputs)} output and {len(sources)} source "
-            "tokens; give one hypothesis's (T, S) and the tokens of the same sentence"
+            f"alignments of shape {alignments.shape} do not hold {len(outputs)} output and {len(sources)} "
+            "source tokens; give one hypothesis's (T, S) and the tokens of the same sentence"
         )
     if not sources or not outputs:
         raise InputError("there is no token to draw; give at least one source token and one output token")

@@ -20,7 +20,8 @@ class Evaluation:
     Fields:
         bleu, chrf, rouge: with their signatures.
         exact_match: share of hypotheses equal to their reference, 0 to 1.
-        likelihood: teacher-forced numbers of the references: perplexity, bits a token, accuracy, output entropy.
+        likelihood: teacher-forced numbers of the references: perplexity, bits a token, accuracy, output
+            entropy.
         hypothesis_entropy, reference_entropy: bits, of the distribution of single words.
         seconds: of generation alone.
         sources, hypotheses, references: lists of str, in the split's order.
@@ -51,7 +52,8 @@ def evaluate(generator, split, *, limit=None, batch_size=64, lowercase=False, to
 
     Args:
         generator: a `TextGenerator`.
-        split: `tf.data.Dataset` of (source, target) strings, such as ``pairs.test``; or a list of pairs of str.
+        split: `tf.data.Dataset` of (source, target) strings, such as ``pairs.test``; or a list of pairs of
+            str.
         limit: at most so many pairs, from the beginning.
         batch_size: sentences generated at once.
         lowercase: whether BLEU, chrF and exact match ignore case.
@@ -134,9 +136,9 @@ def _read(split, limit):
 def _generate(generator, sources, batches, bar=None):
     hypotheses = [""] * len(sources)
     for rows in _tracked(batches, bar, "generating"):
-        texts = generator(tf.constant([sources[row] for row in rows])).text[:, 0].numpy()  # (B, K) -> (B,)
+        texts = generator([sources[row] for row in rows]).best()
         for row, text in zip(rows, texts):
-            hypotheses[row] = text.decode("utf-8", "replace")
+            hypotheses[row] = text
     return hypotheses
 
 

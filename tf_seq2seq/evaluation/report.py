@@ -26,8 +26,8 @@ def sample_rows(evaluation, count=10):
         list of (source, hypothesis, reference) strings.
     """
     rows = list(zip(evaluation.sources, evaluation.hypotheses, evaluation.references))
-    step = max(len(rows) // count, 1)
-    return rows[::step][:count]
+    count = min(count, len(rows))
+    return [rows[index * len(rows) // count] for index in range(count)]
 
 
 def samples_table(rows, title=None):

@@ -1,7 +1,7 @@
 """Texts and their references become numbers.
 
-Corpus scores come from the tools of record, with the signature that makes them comparable. This module imports them
-and NumPy only, never TensorFlow, so that scoring two files is quick.
+Corpus scores come from the tools of record, with the signature that makes them comparable. This module
+imports them and NumPy only, never TensorFlow, so that scoring two files is quick.
 
 >>> corpus_bleu(["the cat sat on the mat"], ["the cat sat on the mat"])
 Bleu(value=100.0..., signature='nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:...', length_ratio=1.0)
@@ -33,7 +33,8 @@ class Bleu(NamedTuple):
     Fields:
         value: float, 0 to 100.
         signature: str, sacreBLEU's.
-        length_ratio: float, tokens of the hypotheses to tokens of the references; below 1 there is a brevity penalty.
+        length_ratio: float, tokens of the hypotheses to tokens of the references; below 1 there is a brevity
+            penalty.
     """
 
     value: float
@@ -62,7 +63,8 @@ def corpus_bleu(hypotheses, references, *, lowercase=False, tokenize="13a"):
         hypotheses: strings.
         references: for each hypothesis a string, or a sequence of as many strings as every other has.
         lowercase: whether to ignore case.
-        tokenize: sacreBLEU's tokenizer: ``"13a"``, ``"intl"``, ``"char"``, ``"zh"``, ``"ja-mecab"``, ``"none"``, ...
+        tokenize: sacreBLEU's tokenizer: ``"13a"``, ``"intl"``, ``"char"``, ``"zh"``, ``"ja-mecab"``,
+            ``"none"``, ...
 
     Returns:
         `Bleu`.
@@ -111,8 +113,8 @@ def corpus_chrf(hypotheses, references, *, lowercase=False, word_order=0):
 def sentence_bleu(hypothesis, references, *, lowercase=False):
     """BLEU of one sentence by NLTK: words split at spaces, n-grams up to 4, smoothing method 3.
 
-    Method 3 (NIST's) puts 1/2, 1/4, ... of one match where an n-gram length has none; a sentence without a single
-    right word is 0.
+    Method 3 (NIST's) puts 1/2, 1/4, ... of one match where an n-gram length has none; a sentence without a
+    single right word is 0.
 
     >>> sentence_bleu("a cat sat on it", ["a cat sat on it"])
     1.0
@@ -126,7 +128,8 @@ def sentence_bleu(hypothesis, references, *, lowercase=False):
         float, 0 to 1, as NLTK gives it.
 
     Source:
-        Chen and Cherry 2014, A Systematic Comparison of Smoothing Techniques for Sentence-Level BLEU, section 3.
+        Chen and Cherry 2014, A Systematic Comparison of Smoothing Techniques for Sentence-Level BLEU, section
+        3.
     """
     from nltk.translate.bleu_score import SmoothingFunction
     from nltk.translate.bleu_score import sentence_bleu as nltk_bleu
@@ -139,8 +142,8 @@ def sentence_bleu(hypothesis, references, *, lowercase=False):
 def rouge(hypotheses, references, *, tokenize="unicode", stemmer=False):
     """ROUGE-1, ROUGE-2 and ROUGE-L by the rouge-score package.
 
-    The package's own split, ``"ascii"``, drops every letter that is not a-z, and so the whole of a Russian text. The
-    default takes the words of any script, and is the same on plain English.
+    The package's own split, ``"ascii"``, drops every letter that is not a-z, and so the whole of a Russian
+    text. The default takes the words of any script, and is the same on plain English.
 
     >>> scores = rouge(["el niño come"], ["el niño bebe"])
     >>> round(scores.rouge1, 3), round(scores.rouge2, 3), round(scores.rougeL, 3)
@@ -218,7 +221,7 @@ def _paired(hypotheses, references):
     references = [[several] if isinstance(several, str) else list(several) for several in references]
     if len(hypotheses) != len(references):
         raise InputError(
-            f"{len(hypotheses)} hypotheses but references for {len(references)}; give one line of each per sentence"
+            f"{len(hypotheses)} hypotheses but references for {len(references)}; give one of each a sentence"
         )
     if not hypotheses:
         raise InputError("there is nothing to score; give at least one hypothesis and its reference")

@@ -16,26 +16,28 @@ class TimeBudget(keras.callbacks.Callback):
         rate = peak min(1, (step + 1) / warmup_steps) f(used / budget)
         f(x) = 1 - x  (linear)      f(x) = (1 + cos(pi x)) / 2  (cosine)
 
-    A fast machine so makes more steps than a slow one, and both end with a rate of nearly zero, where the weights
-    are best. The rate is a variable of the optimizer: setting it (microseconds a batch) does not retrace. Give `fit`
-    more epochs than it can reach, and an optimizer made with a number for its learning rate, not a schedule.
+    A fast machine so makes more steps than a slow one, and both end with a rate of nearly zero, where the
+    weights are best. The rate is a variable of the optimizer: setting it (microseconds a batch) does not
+    retrace. Give `fit` more epochs than it can reach, and an optimizer made with a number for its learning
+    rate, not a schedule.
 
     >>> budget = TimeBudget(minutes=8, peak=2e-3, warmup_steps=100)
-    >>> [round(budget.rate(step, share), 4) for step, share in [(0, 0.0), (49, 0.0), (1000, 0.5), (2000, 1.0)]]
-    [0.0, 0.001, 0.001, 0.0]
+    >>> [round(budget.rate(step, share), 4) for step, share in [(49, 0.0), (1000, 0.5), (2000, 1.0)]]
+    [0.001, 0.001, 0.0]
 
     Args:
         minutes: how long `fit` may take, from its first batch on, tracing and data included.
         peak: learning rate after the warm-up.
         warmup_steps: steps of the linear rise.
         decay: ``"linear"`` or ``"cosine"``.
-        count_validation: whether validation, and the callbacks at an epoch's end, use up the budget as well; if
-            not, stand first in the list of callbacks. Validation after the last batch comes on top in either case.
+        count_validation: whether validation, and the callbacks at an epoch's end, use up the budget as well;
+            if not, stand first in the list of callbacks. Validation after the last batch comes on top in
+            either case.
         clock: the function that tells the time in seconds.
 
     Raises:
-        InputError: for another decay, for minutes that are not positive, or, when `fit` begins, for an optimizer that
-            has a schedule.
+        InputError: for another decay, for minutes that are not positive, or, when `fit` begins, for an
+            optimizer that has a schedule.
     """
 
     def __init__(
@@ -52,7 +54,8 @@ class TimeBudget(keras.callbacks.Callback):
         self.decay = decay
         self.count_validation = count_validation
         self._clock = clock
-        self._step = 0
+        self._step = None
+        self._epoch_start = 0
         self._used = 0.0
         self._since = None
 
@@ -72,11 +75,11 @@ class TimeBudget(keras.callbacks.Callback):
         return self.peak * min((step + 1) / max(self.warmup_steps, 1), 1.0) * left
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.optimizer.iterations)
+        self._step = None
         self._used = 0.0
         self._since = self._clock()
         try:
-            self.model.optimizer.learning_rate = self.rate(self._step, 0.0)
+            self.model.optimizer.learning_rate = self.rate(0, 0.0)
         except TypeError as error:
             raise InputError(
                 "TimeBudget sets the learning rate itself: give the optimizer a number, not a schedule"
@@ -85,12 +88,16 @@ class TimeBudget(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         if self._since is None:
             self._since = self._clock()
+        if self._step is None:  # not at the training's beginning: `Resume` may stand later in the list
+            self._step = int(self.model.optimizer.iterations)
+        self._epoch_start = self._step
 
     def on_train_batch_begin(self, batch, logs=None):
+        self._step = self._epoch_start + batch
         self.model.optimizer.learning_rate = self.rate(self._step, self.share_used)
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
+        self._step = self._epoch_start + batch + 1
         if self.share_used >= 1:
             self.model.stop_training = True
 

@@ -1,6 +1,7 @@
 """Keeping the best model, and going on after an interruption; every file takes its place whole or not at all.
 
-Early stopping is Keras's own: ``keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True)``.
+Early stopping is Keras's own: ``keras.callbacks.EarlyStopping("val_loss", patience=3,
+restore_best_weights=True)``.
 """
 
 import json
@@ -19,8 +20,8 @@ _LOWER_IS_BETTER = ("loss", "perplexity")
 class BestModel(keras.callbacks.Callback):
     """Saves the model at the end of each epoch that is the best so far.
 
-    Keras's `ModelCheckpoint` writes over the last best file in place, so that a full disk leaves neither; this one
-    writes beside it and renames, and it can save a whole generator.
+    Keras's `ModelCheckpoint` writes over the last best file in place, so that a full disk leaves neither;
+    this one writes beside it and renames, and it can save a whole generator.
 
     >>> best = BestModel("best.weights.h5", monitor="val_bleu")
     >>> best.mode
@@ -87,10 +88,10 @@ class Resume(keras.callbacks.Callback):
     """Goes on where an interrupted `fit` stopped: weights, optimizer and epoch.
 
     The checkpoint is one file, ``<folder>/latest.weights.h5``, written at the end of each epoch (Keras's
-    `BackupAndRestore` writes two, in place, and a cut between them spoils both). The same script run again reads it
-    before its first batch and goes on with the epoch after. An epoch that was cut is run again from its start; the
-    place in the data and the random state of dropout are not kept. When the training ended by itself, running the
-    script again with more epochs trains on.
+    `BackupAndRestore` writes two, in place, and a cut between them spoils both). The same script run again
+    reads it before its first batch and goes on with the epoch after. An epoch that was cut is run again from
+    its start; the place in the data and the random state of dropout are not kept. When the training ended by
+    itself, running the script again with more epochs trains on.
 
     >>> resume = Resume("runs/first")
     >>> resume.path.name
@@ -117,8 +118,8 @@ class Resume(keras.callbacks.Callback):
             self.model.load_weights(self.path)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(
-                f"checkpoint {self.path} does not fit this model and optimizer; build them as they were when it was "
-                f"written, or give Resume another folder ({_first_line(error)})"
+                f"checkpoint {self.path} does not fit this model and optimizer; build them as they were when "
+                f"it was written, or give Resume another folder ({_first_line(error)})"
             ) from error
         self.model._initial_epoch = epoch  # the one way, which BackupAndRestore takes too, to tell `fit`
 
@@ -134,7 +135,7 @@ class Resume(keras.callbacks.Callback):
                 return json.loads(file.attrs["training"])["epoch"]
         except (OSError, KeyError, ValueError) as error:
             raise InputError(
-                f"checkpoint {self.path} is damaged; delete it to train from the start, or put back a copy of it"
+                f"checkpoint {self.path} is damaged; delete it to train from the start, or put back a copy"
             ) from error
 
 

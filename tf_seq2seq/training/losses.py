@@ -1,6 +1,6 @@
 """The loss of a sequence model, as `compile` takes it.
 
-Shapes: **B** batch, **T** target length, **M** real tokens, **V** vocabulary.
+Shapes: **B** batch, **T** target length, **V** vocabulary.
 """
 
 import keras
@@ -15,7 +15,7 @@ from tf_seq2seq.models.objectives import token_cross_entropy
 class SequenceCrossEntropy(keras.losses.Loss):
     """Label-smoothed cross-entropy, its mean over real tokens; padding has no part in it.
 
-    `Seq2Seq` calls `sums` on the logits of real tokens only; with any other Keras model it is an ordinary loss.
+    `Seq2Seq` computes it for the real tokens only; with any other Keras model it is an ordinary loss.
 
     >>> loss = SequenceCrossEntropy(label_smoothing=0.1)
     >>> logits = keras.ops.zeros((2, 3, 8))
@@ -58,19 +58,6 @@ class SequenceCrossEntropy(keras.losses.Loss):
             sample_weight = tf.cast(sample_weight, tf.float32)
             weight *= sample_weight if sample_weight.shape.rank > 1 else sample_weight[:, None]
         return super().__call__(y_true, y_pred, sample_weight=weight)
-
-    def sums(self, labels, logits):
-        """Sums over tokens, for a mean whose weight is the number of tokens.
-
-        Args:
-            labels: (M,) int.
-            logits: (M, V), any floating dtype.
-
-        Returns:
-            (loss_sum, nll_sum): scalars float32, nats, with and without label smoothing.
-        """
-        loss, nll = token_cross_entropy(logits, labels, self.label_smoothing)
-        return tf.reduce_sum(loss), tf.reduce_sum(nll)
 
     def get_config(self):
         return {"label_smoothing": self.label_smoothing, "name": self.name}

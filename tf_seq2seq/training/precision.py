@@ -13,10 +13,10 @@ _MARGIN = 1.15  # weights and logits are cast at every step, which costs part of
 def fastest_policy():
     """Names the policy to give `keras.config.set_dtype_policy`.
 
-    On a CPU it times matrix products of a recurrent model's sizes in both types (well under half a second): the same
-    bfloat16 product that runs twice as fast with AVX-512 BF16 or AMX instructions runs several times slower without
-    them. On a GPU it goes by the compute capability: tensor cores multiply bfloat16 from 8.0 on, float16 from 7.0 on
-    (after NVIDIA's mixed-precision guide; not measured here).
+    On a CPU it times matrix products of a recurrent model's sizes in both types (well under half a second):
+    the same bfloat16 product that runs twice as fast with AVX-512 BF16 or AMX instructions runs several times
+    slower without them. On a GPU it goes by the compute capability: tensor cores multiply bfloat16 from 8.0
+    on, float16 from 7.0 on (after NVIDIA's mixed-precision guide; not measured here).
 
     >>> fastest_policy() in ("float32", "mixed_bfloat16", "mixed_float16")
     True

@@ -1,8 +1,8 @@
 """Learning rates that depend on the step; one step is one update of the weights.
 
-What follows the warm-up is any Keras schedule: `keras.optimizers.schedules.PolynomialDecay(rate, steps, 0.0)` falls
-linearly to zero, `CosineDecay(rate, steps)` along a half cosine, `PiecewiseConstantDecay` in steps. A rate that falls
-with the clock instead is `tf_seq2seq.training.budget.TimeBudget`.
+What follows the warm-up is any Keras schedule: `keras.optimizers.schedules.PolynomialDecay(rate, steps, 0.0)`
+falls linearly to zero, `CosineDecay(rate, steps)` along a half cosine, `PiecewiseConstantDecay` in steps. A
+rate that falls with the clock instead is `tf_seq2seq.training.budget.TimeBudget`.
 """
 
 import keras

@@ -1,0 +1,150 @@
+"""A whole evaluation with a small untrained model, against the same numbers made one sentence at a time."""
+
+import io
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from rich.console import Console
+
+from tf_seq2seq.data.text import TextProcessor
+from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.decoding.generator import TextGenerator
+from tf_seq2seq.errors import InputError
+from tf_seq2seq.evaluation.alignments import plot_generated
+from tf_seq2seq.evaluation.evaluate import evaluate, generate_texts, read_pairs
+from tf_seq2seq.evaluation.information import entropy
+from tf_seq2seq.evaluation.report import (
+    as_text,
+    numbers,
+    sample_rows,
+    samples_markdown,
+    samples_table,
+    save_numbers,
+    scores_table,
+)
+from tf_seq2seq.evaluation.scores import corpus_bleu, corpus_chrf, exact_match
+from tf_seq2seq.evaluation.teacher_forced import output_entropy
+from tf_seq2seq.models import zoo
+
+PAIRS = [
+    ("la casa", "a house"),
+    ("un perro grande y una casa", "a big dog and a house"),
+    ("gato", "cat"),
+    ("el gato duerme", "the cat sleeps"),
+    ("¿dónde?", "where"),
+]
+
+
+def make_generator(model):
+    source = TextProcessor.fit([pair[0] for pair in PAIRS], "words", max_length=20)
+    target = TextProcessor.fit([pair[1] for pair in PAIRS], "characters")
+    model = model(source.vocab_size, target.vocab_size, units=8, embedding_size=6)
+    random = np.random.default_rng(9)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(size=weight.shape))
+    return TextGenerator(model, source, target, BeamSearch(2, max_length=12))
+
+
+@pytest.fixture(scope="module")
+def generator():
+    keras.utils.set_random_seed(0)
+    return make_generator(zoo.luong2015)
+
+
+@pytest.fixture(scope="module")
+def evaluation(generator):
+    split = tf.data.Dataset.from_tensor_slices(tuple(map(list, zip(*PAIRS))))
+    return evaluate(generator, split, batch_size=2, progress=False)
+
+
+def test_texts_stay_in_the_splits_order(generator, evaluation):
+    assert list(zip(evaluation.sources, evaluation.references)) == PAIRS
+    assert evaluation.hypotheses == [generator(source).best()[0] for source, _ in PAIRS]
+    assert len(set(evaluation.hypotheses)) > 2
+    assert generate_texts(generator, evaluation.sources, batch_size=3) == evaluation.hypotheses
+
+
+def test_scores_are_those_of_the_hypotheses(evaluation):
+    texts = evaluation.hypotheses, evaluation.references
+    assert evaluation.bleu == corpus_bleu(*texts) and evaluation.chrf == corpus_chrf(*texts)
+    assert evaluation.chrf.value > 0 and evaluation.exact_match == exact_match(*texts)
+    assert evaluation.sentences_per_second == len(PAIRS) / evaluation.seconds
+
+
+def test_likelihood_is_the_sum_over_sentences_alone(generator, evaluation):
+    nll = bits = correct = tokens = 0
+    for source, reference in PAIRS:
+        labels = generator.target_text.dense([reference]).numpy()
+        inputs = {
+            "source_ids": generator.source_text.dense([source]),
+            "target_ids": np.concatenate([[[2]], labels[:, :-1]], 1).astype("int32"),
+        }
+        logits = generator.model(inputs).numpy()[0].astype("float64")
+        p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        nll -= np.log(p[np.arange(len(p)), labels[0]]).sum()
+        bits += entropy(p).sum()
+        correct += (p.argmax(-1) == labels[0]).sum()
+        tokens += len(p)
+    found = evaluation.likelihood
+    assert found.tokens == tokens == sum(len(reference) + 1 for _, reference in PAIRS)
+    assert found.nll_sum == pytest.approx(nll, rel=1e-5) and found.correct == correct
+    assert found.perplexity == pytest.approx(np.exp(nll / tokens), rel=1e-5)
+    assert found.output_entropy == pytest.approx(bits / tokens, rel=1e-5)
+
+
+def test_output_entropy_is_numpys_over_the_real_tokens():
+    logits = np.random.default_rng(0).normal(size=(2, 3, 9)).astype("float32")
+    mask = np.array([[True, True, False], [True, False, False]])
+    p = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    assert float(output_entropy(logits, mask)) == pytest.approx(entropy(p[mask]).mean(), rel=1e-5)
+
+
+def test_the_report_tells_every_number(tmp_path, evaluation):
+    save_numbers(evaluation, tmp_path / "results.json")
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found == numbers(evaluation)
+    assert found["bleu"] == evaluation.bleu.value and found["signature"].startswith("nrefs:1|case:mixed")
+    assert found["sentences"] == 5 and found["perplexity"] == evaluation.likelihood.perplexity
+    text = as_text(scores_table(evaluation), samples_table(sample_rows(evaluation, 3)), width=200)
+    for part in (f"{evaluation.bleu.value:.1f}", evaluation.chrf.signature, "la casa", "el gato"):
+        assert part in text
+
+
+def test_a_sample_is_shown_as_it_is_whatever_it_holds():
+    row = ("[bold]a|b", "*c*", "a <b>")
+    assert all(cell in as_text(samples_table([row])) for cell in row)
+    assert samples_markdown([row]).splitlines()[-1] == r"| \[bold\]a\|b | \*c\* | a \<b\> |"
+
+
+def test_a_hit_is_green():
+    console = Console(file=io.StringIO(), force_terminal=True, color_system="standard", width=80)
+    console.print(samples_table([("a", "hit", "hit"), ("b", "missed", "other")]))
+    lines = console.file.getvalue().splitlines()
+    assert ["hit" in line for line in lines] == ["\x1b[32m" in line for line in lines]
+
+
+def test_limits_and_lists():
+    assert read_pairs(PAIRS, 2) == PAIRS[:2]
+    split = tf.data.Dataset.from_tensor_slices((["ñ", "b"], ["c", "d"]))
+    assert read_pairs(split) == [("ñ", "c"), ("b", "d")] and read_pairs(split, 1) == [("ñ", "c")]
+
+
+def test_nothing_to_evaluate_is_refused(generator):
+    with pytest.raises(InputError, match="the split to evaluate has no pair"):
+        evaluate(generator, [])
+
+
+def test_the_picture_is_of_the_best_hypothesis(generator):
+    figure = plot_generated(generator, "el gato duerme")
+    axes, best = figure.axes[0], generator("el gato duerme").sentences()[0]
+    assert [label.get_text() for label in axes.xaxis.get_ticklabels()] == ["el", "gato", "duerme", "</s>"]
+    assert [label.get_text() for label in axes.yaxis.get_ticklabels()] == best.tokens[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), best.alignments[0])
+
+
+def test_a_model_without_attention_has_no_picture():
+    with pytest.raises(InputError, match="no attention to draw"):
+        plot_generated(make_generator(zoo.plain), "gato")
