@@ -153,11 +153,18 @@ def test_narrow_beams_equal_the_plain_search_run_to_the_end(penalty, beam_size, 
         assert_same(found, row, reference_search(table, beam_size, n_best, limit[row], penalty))
 
 
-def chain_step(ids, state, memory):
-    """After START: END with .6, token 4 with .4; then only 5, 6, 7 ... with certainty, END after 9."""
-    first = tf.math.log([0.0, 0.0, 0.0, 0.6, 0.4, 0.0, 0.0, 0.0, 0.0, 0.0])
-    following = tf.math.log(tf.one_hot(tf.where(ids == 9, END, tf.minimum(ids + 1, 9)), 10))
-    return StepOutput(tf.where((ids == START)[:, None], first, following), state, None)
+def chain(share, last):
+    """A step: after START END with 1 - share, 4 with share; then 5, 6 ... `last`, END with certainty."""
+
+    def step(ids, state, memory):
+        first = tf.math.log([0.0, 0.0, 0.0, 1 - share, share, 0.0, 0.0, 0.0, 0.0, 0.0])
+        following = tf.math.log(tf.one_hot(tf.where(ids >= last, END, ids + 1), 10))
+        return StepOutput(tf.where((ids == START)[:, None], first, following), state, None)
+
+    return step
+
+
+chain_step = chain(0.4, 9)
 
 
 def test_a_finished_hypothesis_is_frozen_while_a_chain_goes_on():
@@ -195,6 +202,18 @@ def test_the_optimal_stop_stops():
     assert runs.numpy() == 1
     BeamSearch(2, "none", max_length=50)(step, (), (), rows=1)
     assert runs.numpy() == 1 + 7
+
+
+@pytest.mark.parametrize(
+    "alpha, share, last, length", [(1.0, 0.3, 9, 7), (1.0, 0.2, 9, 1), (-1.0, 0.7, 4, 2), (-1.0, 0.6, 4, 1)]
+)
+def test_the_optimal_stop_waits_for_a_better_hypothesis_of_any_length(alpha, share, last, length):
+    """Long ones gain with alpha 1: log .3 / 7 > log .7 / 1; short ones with -1: 2 log .7 > log .3."""
+    strategy = BeamSearch(2, LengthPenalty("average", alpha), max_length=9, n_best=1)
+    found = strategy(chain(share, last), (), (), rows=1)
+    assert found.lengths.numpy().tolist() == [[length]]
+    total = np.log(share if length > 1 else 1 - share)
+    np.testing.assert_allclose(found.scores, [[total / length**alpha]], rtol=1e-5)
 
 
 def test_first_finished_stops_at_the_first_one():
