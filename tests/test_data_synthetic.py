@@ -51,13 +51,6 @@ def test_a_seed_gives_the_same_examples_in_every_epoch_and_another_seed_others()
     assert strings(train) != strings(SyntheticTask("copy", seed=2).pairs(train=50).train)
 
 
-def test_config_rebuilds_the_task():
-    task = SyntheticTask("sort", max_length=9, symbols=5, spaced=False, seed=3)
-    assert strings(SyntheticTask(**task.get_config()).pairs(5, 5, 5).train) == strings(
-        task.pairs(5, 5, 5).train
-    )
-
-
 @pytest.mark.parametrize(
     "options, told",
     [

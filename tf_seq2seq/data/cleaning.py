@@ -89,7 +89,7 @@ class Cleaner:
 
     @property
     def counts(self):
-        """dict of pairs: `read`, `repaired: <switch>`, `removed: <switch>` where they did something, `kept`."""
+        """dict of pairs: `read`, `repaired: <switch>` and `removed: <switch>` unless 0, and `kept`."""
         names = [f"repaired: {name}" for name, _ in self._repairs if self._counts[f"repaired: {name}"]]
         names += [f"removed: {name}" for name, _ in self._removals if self._counts[f"removed: {name}"]]
         return {name: self._counts[name] for name in ["read", *names, "kept"]}

@@ -11,22 +11,8 @@ from pathlib import Path
 
 from tf_seq2seq.data import reading
 from tf_seq2seq.data.cache import file_digest
-from tf_seq2seq.data.index_corpora import INDEX_CORPORA, IndexCorpus, index_pairs
-from tf_seq2seq.data.preparing import Pairs, prepare
-from tf_seq2seq.data.splitting import Limits
+from tf_seq2seq.data.preparing import prepare
 from tf_seq2seq.errors import InputError
-
-__all__ = [
-    "INDEX_CORPORA",
-    "IndexCorpus",
-    "Limits",
-    "Pairs",
-    "index_pairs",
-    "text_pairs",
-    "tfds_pairs",
-    "translate_folder_pairs",
-    "tsv_pairs",
-]
 
 
 def text_pairs(source_path, target_path, *, valid=None, test=None, **options):
@@ -34,7 +20,8 @@ def text_pairs(source_path, target_path, *, valid=None, test=None, **options):
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> _ = (folder / "es").write_text("uno\\ndos\\ntres\\ncuatro\\n"), (folder / "en").write_text("one\\ntwo\\nthree\\nfour\\n")
+    >>> _ = (folder / "es").write_text("uno\\ndos\\ntres\\ncuatro\\n")
+    >>> _ = (folder / "en").write_text("one\\ntwo\\nthree\\nfour\\n")
     >>> pairs = text_pairs(folder / "es", folder / "en", valid=0, test=1)
     >>> len(pairs.train), len(pairs.test)
     (3, 1)

