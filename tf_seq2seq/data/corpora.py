@@ -145,9 +145,10 @@ def _file_pairs(name, files, read, facts, options):
 
 def _builder_pairs(builder, source, target, name, options):
     uses = {"train": "train", "validation": "valid", "valid": "valid", "dev": "valid", "test": "test"}
-    splits = {uses[split]: split for split in builder.info.splits if split in uses}
+    names = list(builder.info.splits) or ["train"]  # none are known of a set that tfds.testing mocks
+    splits = {uses[split]: split for split in names if split in uses}
     if "train" not in splits:
-        raise InputError(f"{name} has no split 'train', only {', '.join(builder.info.splits)}")
+        raise InputError(f"{name} has no split 'train', only {', '.join(names)}")
     features = list(builder.info.features)
     if source not in features or target not in features or source == target:
         raise InputError(f"{name}: source={source!r}, target={target!r}; give two of {', '.join(features)}")
@@ -158,12 +159,15 @@ def _builder_pairs(builder, source, target, name, options):
         use: functools.partial(_examples, builder, split, source, target) for use, split in splits.items()
     }
     start = {use: list(itertools.islice(read(), 20)) for use, read in readers.items()}
-    counts = {split: builder.info.splits[split].num_examples for split in splits.values()}
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     return prepare(name.replace("/", "-"), readers, [name, source, target, counts, start], **options)
 
 
 def _examples(builder, split, source, target):
-    dataset = builder.as_dataset(split=split, shuffle_files=False)
+    try:
+        dataset = builder.as_dataset(split=split, shuffle_files=False)
+    except (AssertionError, ValueError, OSError) as error:
+        raise InputError(f"cannot read {split} of {builder.name}: {_first_line(error)}") from error
     for number, example in enumerate(dataset.as_numpy_iterator(), 1):
         try:
             yield example[source].decode(), example[target].decode()

@@ -44,8 +44,8 @@ def batches(
 ):
     """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
 
-    Training batches come in another order each epoch, and pairs meet others of equal lengths, the same for the
-    same seed. No pair is left
+    Training batches come in another order each epoch, where pairs meet other pairs of their length; the same
+    seed gives the same order. No pair is left
     out unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs
     keep their order, too, unless `bucket=True`.
 
@@ -138,7 +138,7 @@ def _check(split, batch_size, batch_tokens, window):
 
 
 def _chunks(split, source_text, target_text, max_length):
-    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, each row ending with END."""
+    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, ending with END."""
     are_strings = all(spec.dtype == tf.string for spec in split.element_spec)
     if are_strings and (source_text is None or target_text is None):
         raise InputError("the pairs are strings: give source_text and target_text, a TextProcessor each")

@@ -217,7 +217,7 @@ class _Writer:
 
     def __init__(self, stack, folder, use):
         paths = [folder / f"{use}.source", folder / f"{use}.target"]
-        self.files = [stack.enter_context(open(path, "wb", buffering=1 << 20)) for path in paths]
+        self.files = [stack.enter_context(path.open("wb", buffering=1 << 20)) for path in paths]
         self.count = 0
 
     def write(self, source, target):
