@@ -1,0 +1,118 @@
+"""What is exported answers like the generator, wherever it is copied, and nothing is lost when it cannot be written."""
+
+import json
+import resource
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_generator import SOURCES, tiny_generator
+
+from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.decoding.generator import TextGenerator
+from tf_seq2seq.decoding.greedy import Greedy
+from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.saved_model import export_saved_model, size_in_bytes
+
+TEXTS = [*SOURCES, "", "  ", "gato", "un ñandú come la casa", "\x00 \x7f", "el " * 100]
+PROGRAM = """
+import json, sys
+import tensorflow as tf, tensorflow_text
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+text = tf.constant(json.loads(sys.argv[2]))
+found = {name: signatures[name](text=text) for name in ("serving_default", "greedy", "beam")}
+for outputs in found.values():
+    outputs["text"] = tf.strings.unicode_transcode(outputs["text"], "UTF-8", "UTF-8")
+as_lists = lambda value: value.decode() if isinstance(value, bytes) else [as_lists(one) for one in value]
+numbers = lambda value: as_lists(value.numpy()) if value.dtype == tf.string else value.numpy().tolist()
+result = {name: {key: numbers(value) for key, value in outputs.items()} for name, outputs in found.items()}
+result["modules"] = sorted({name.partition(".")[0] for name in sys.modules})
+print(json.dumps(result))
+"""
+
+
+@pytest.fixture(scope="module")
+def generator():
+    generator = tiny_generator(BeamSearch(3, length_penalty="average", max_length=9))
+    generator.model.compile("adam")
+    generator.model.optimizer.build(generator.model.trainable_variables)
+    return generator
+
+
+@pytest.fixture(scope="module")
+def version(generator, tmp_path_factory):
+    """The exported folder, beside an older version and files that are none."""
+    path = tmp_path_factory.mktemp("export") / "es_en"
+    for name in ("2", "10", "notes", "-3"):
+        (path / name).mkdir(parents=True)
+    return export_saved_model(generator, path)
+
+
+def strings(tensor):
+    return [[text.decode() for text in row] for row in tensor.numpy()]
+
+
+def test_the_next_integer_is_the_version(version):
+    assert version.name == "11"
+    assert sorted(path.name for path in version.parent.iterdir()) == ["-3", "10", "11", "2", "notes"]
+
+
+def test_a_copied_folder_says_the_same_to_tensorflow_alone(generator, version, tmp_path):
+    """No Python of ours, no file outside of the folder, another process: greedy and beam search."""
+    copied = shutil.copytree(version, tmp_path / "elsewhere" / "1")
+    moved = version.rename(version.parent / "away")
+    try:
+        program = [sys.executable, "-c", PROGRAM, copied, json.dumps(TEXTS)]
+        run = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
+    finally:
+        moved.rename(version)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert "tf_seq2seq" not in result["modules"]
+    parts = generator.model, generator.source_text, generator.target_text
+    beam, greedy = generator(TEXTS), TextGenerator(*parts, Greedy(max_length=9))(TEXTS)
+    for name, found in (("beam", beam), ("greedy", greedy)):
+        assert result[name]["text"] == strings(found.text)
+        np.testing.assert_allclose(result[name]["score"], found.scores, rtol=1e-5)
+        np.testing.assert_array_equal(result[name]["length"], found.hypotheses.lengths)
+    assert result["serving_default"]["text"] == beam.best()
+    assert result["serving_default"]["score"] == [row[0] for row in result["beam"]["score"]]
+    assert result["serving_default"]["length"] == [row[0] for row in result["beam"]["length"]]
+    assert len(set(beam.best())) > 4, "a test of equal answers needs answers that differ"
+
+
+def test_weights_are_float32_without_what_training_needs(generator, version):
+    checkpoint = tf.train.load_checkpoint(str(version / "variables" / "variables"))
+    shapes, types = checkpoint.get_variable_to_shape_map(), checkpoint.get_variable_to_dtype_map()
+    names = [name for name in shapes if types[name] != tf.string]
+    assert {types[name] for name in names} == {tf.float32}
+    expected = sorted(tuple(weight.shape) for weight in generator.model.trainable_weights)
+    assert sorted(tuple(shapes[name]) for name in names) == expected
+
+
+def test_a_further_export_is_quiet_and_a_failed_one_loses_nothing(generator, version, capfd):
+    second = export_saved_model(generator, version.parent)
+    assert capfd.readouterr() == ("", "")
+    assert int(second.name) == int(version.name) + 1
+    before = size_in_bytes(version.parent), sorted(version.parent.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (5000, limits[1])
+    )  # bytes a file: writing fails as on a full disk
+    try:
+        with pytest.raises(InputError, match=r"cannot write .*too large; what was there before is kept"):
+            export_saved_model(generator, version.parent)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (size_in_bytes(version.parent), sorted(version.parent.iterdir())) == before
+    shutil.rmtree(second)
+
+
+def test_a_file_is_no_folder_of_versions(generator, tmp_path):
+    (tmp_path / "a").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        export_saved_model(generator, tmp_path / "a")
+    assert (tmp_path / "a").read_text() == "mine"

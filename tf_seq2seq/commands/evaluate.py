@@ -1,0 +1,81 @@
+"""`tf-seq2seq evaluate`: a model's scores on pairs it has not seen."""
+
+import sys
+from pathlib import Path
+
+from tf_seq2seq.commands.models import (
+    add_batch_option,
+    add_model_option,
+    add_search_options,
+    load_generator,
+    positive,
+)
+from tf_seq2seq.commands.sentences import add_pair_options, pairs
+from tf_seq2seq.errors import InputError
+
+HELP = "score a model on pairs of source and reference"
+DESCRIPTION = """\
+Generates a target for every source and compares it with its reference. Prints corpus BLEU and chrF with
+sacreBLEU's signature, ROUGE, exact match, perplexity, token accuracy, entropy, speed, and samples beside
+their references (green: equal).
+
+  perplexity = exp(-sum of log P(reference token) / number of reference tokens)
+"""
+EPILOG = """\
+example:
+  tf-seq2seq evaluate --model runs/demo/model --source test.es --target test.en
+  tf-seq2seq evaluate --model runs/demo/model --tsv spa.tsv --columns 1 0 --limit 1000 --json scores.json
+"""
+
+
+def add_options(parser):
+    """Adds this command's options to its parser."""
+    add_model_option(parser)
+    add_pair_options(parser)
+    parser.add_argument("--limit", type=positive, metavar="PAIRS", help="the first so many pairs only")
+    add_batch_option(parser, default=64)
+    add_search_options(parser)
+    group = parser.add_argument_group("output")
+    group.add_argument("--samples", type=int, default=10, metavar="N", help="samples to print (default 10)")
+    group.add_argument("--lowercase", action="store_true", help="BLEU, chrF and exact match ignore case")
+    group.add_argument(
+        "--tokenize", default="13a", metavar="NAME", help="sacreBLEU's tokenizer (default 13a)"
+    )
+    group.add_argument("--json", metavar="FILE", help="write the numbers to this file, too")
+
+
+def run(options):
+    """Evaluates and prints."""
+    if options.json and Path(options.json).is_dir():
+        raise InputError(f"{options.json} is a folder: give --json a file")
+    with pairs(options) as rows:
+        split = [pair for pair, _ in zip(rows, range(options.limit or sys.maxsize))]
+    generator = load_generator(options)
+    from tf_seq2seq.evaluation.evaluate import evaluate
+    from tf_seq2seq.evaluation.report import save_numbers
+
+    found = evaluate(
+        generator,
+        split,
+        batch_size=options.batch_size,
+        lowercase=options.lowercase,
+        tokenize=options.tokenize,
+        progress=sys.stderr.isatty(),
+    )
+    _print(found, options.samples)
+    if options.json:
+        save_numbers(found, options.json)
+
+
+def _print(found, samples):
+    from rich.console import Console
+
+    from tf_seq2seq.evaluation.report import as_text, sample_rows, samples_table, scores_table
+
+    tables = [scores_table(found)]
+    if samples > 0:
+        tables.append(samples_table(sample_rows(found, samples)))
+    if sys.stdout.isatty():
+        Console().print(*tables)
+    else:
+        print(as_text(*tables))
