@@ -8,6 +8,7 @@ sequence-to-sequence project is here, in the order in which it is needed.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,10 +16,10 @@ from pathlib import Path
 
 import keras
 import rich
+from rich.table import Table
 
 import tf_seq2seq as s2s
 from tf_seq2seq.evaluation import report
-from tf_seq2seq.evaluation.alignments import plot_generated
 
 
 def arguments(argv=None):
@@ -31,7 +32,9 @@ def arguments(argv=None):
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
     parser.add_argument("--batch-tokens", type=int, default=600, help="target tokens a batch")
-    parser.add_argument("--learning-rate", type=float, default=2e-3, help="after the warm-up; it falls to zero")
+    parser.add_argument(
+        "--learning-rate", type=float, default=2e-3, help="after the warm-up; it falls to zero"
+    )
     parser.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(argv)
@@ -84,38 +87,88 @@ def train(args, model, generator, pairs, source_text, target_text):
     return model.fit(batches, validation_data=valid, epochs=1000, callbacks=[budget, monitor], verbose=2)
 
 
+# What a program elsewhere needs to use the export: TensorFlow, TF-Text, and nothing of this package.
 ASK = """
 import sys, tensorflow as tf, tensorflow_text
-answer = tf.saved_model.load(sys.argv[1]).signatures["serving_default"](tf.constant([sys.argv[2]]))
-print(answer["text"].numpy()[0].decode())
+translate = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
+print(translate(text=tf.constant([sys.argv[2]]))["text"].numpy()[0].decode())
 """
 
 
-def main():
-    args = arguments()
+def ask_export(folder, sentence):
+    """The exported model's answer, from a fresh process."""
+    quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", ASK, str(folder), sentence]
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=quiet).stdout.strip()
+
+
+def learning_curve(history):
+    """A table of the epochs, a bar for the perplexity of the validation set."""
+    table = Table("epoch", "loss", "perplexity", "valid. perplexity", "valid. BLEU", "", box=None)
+    highest = max(history["val_perplexity"])
+    for epoch, values in enumerate(zip(*(history[name] for name in CURVE)), start=1):
+        bar = "█" * max(1, round(30 * values[2] / highest))
+        table.add_row(str(epoch), *(f"{value:.2f}" for value in values), bar)
+    return table
+
+
+CURVE = ("loss", "perplexity", "val_perplexity", "val_bleu")
+
+
+def heading(number, text):
+    rich.print(f"\n[bold cyan]{number}. {text}[/bold cyan]")
+
+
+def main(argv=None):
+    args = arguments(argv)
     output = Path(args.output)
     output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(args.seed)
     precision = s2s.fastest_policy() if args.precision == "auto" else args.precision
     keras.config.set_dtype_policy(precision)
 
-    rich.print("[bold]1. Data[/bold]")
+    heading(1, "Data")
     pairs, source_text, target_text = prepare(args)
     print(pairs)
 
-    rich.print(f"[bold]2. Training[/bold] for {args.minutes:g} minutes in {precision}")
+    heading(2, f"Training for {args.minutes:g} minutes in {precision}")
     model = build(args, source_text, target_text)
-    generator = s2s.TextGenerator(model, source_text, target_text, s2s.BeamSearch(beam_size=5))
+    generator = s2s.TextGenerator(model, source_text, target_text, s2s.BeamSearch(5, n_best=1, max_length=40))
     start = time.monotonic()
     history = train(args, model, generator, pairs, source_text, target_text).history
     seconds = time.monotonic() - start
     generator.save(output / "generator")
+    rich.print(learning_curve(history))
 
-    rich.print("[bold]3. Scores[/bold] on sentences that were held out")
+    heading(3, f"Scores on {len(list(pairs.test)):,} sentences of up to 7 words that were held out")
     evaluation = s2s.evaluate(generator, pairs.test)
     rich.print(report.scores_table(evaluation))
     rich.print(report.samples_table(report.sample_rows(evaluation, 10)))
-    print("BLEU", evaluation.bleu)
+    results = report.numbers(evaluation) | {
+        "test_pairs": len(evaluation.references),
+        "train_pairs": pairs.counts["train"],
+        "training_seconds": seconds,
+        "epochs": len(history["loss"]),
+        "steps": int(model.optimizer.iterations),
+        "parameters": model.count_params(),
+        "precision": precision,
+        "arguments": vars(args),
+    }
+    (output / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+
+    heading(4, "A look inside")
+    sentence = "¿Dónde está la estación de tren?"
+    s2s.plot_generated(generator, sentence, path=output / "attention.png")
+    print(f"attention heat map:  {output / 'attention.png'}")
+    print(f"TensorBoard:         .venv/bin/tensorboard --logdir {output / 'logs'}")
+
+    heading(5, "Export")
+    export = s2s.export_saved_model(generator, output / "export")
+    print(f"SavedModel:          {export}")
+    print(f"asked in a process of its own, it translates  {sentence}  as  {ask_export(export, sentence)}")
+
+    heading(6, "Your turn")
+    print(f"echo 'Me gusta el café.' | .venv/bin/tf-seq2seq generate --model {output / 'generator'} -")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,9 @@ def replacing(path):
         yield new
         _swap(new, path, beside)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is kept"
+        ) from error
     finally:
         if beside is not None:
             shutil.rmtree(beside, ignore_errors=True)

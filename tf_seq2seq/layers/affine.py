@@ -28,5 +28,7 @@ def affine(inputs, kernel, bias=None, transpose=False):
         product = tf.nn.bias_add(product, tf.cast(bias, inputs.dtype))
     if len(inputs.shape) == 2:
         return product
-    leading = [size if size is not None else tf.shape(inputs)[axis] for axis, size in enumerate(inputs.shape[:-1])]
+    leading = [
+        size if size is not None else tf.shape(inputs)[axis] for axis, size in enumerate(inputs.shape[:-1])
+    ]
     return tf.reshape(product, [*leading, product.shape[-1]])  # (R, U) -> (..., U)

@@ -83,11 +83,17 @@ class AttentionWrapper(keras.layers.Layer):
         if self.readout not in ("attentional", "maxout", None):
             raise ValueError(f'readout is "attentional", "maxout", None or "default", not {self.readout!r}')
         if self.readout and not self.attention:
-            raise ValueError(f"the readout {self.readout!r} reads a context: give an attention, or readout=None")
+            raise ValueError(
+                f"the readout {self.readout!r} reads a context: give an attention, or readout=None"
+            )
         if self.attention and self.position == "after" and not self.readout:
-            raise ValueError('attention after the cells shows in a readout only: readout="attentional" or "maxout"')
+            raise ValueError(
+                'attention after the cells shows in a readout only: readout="attentional" or "maxout"'
+            )
         if self.input_feeding and (self.position, bool(self.readout)) != ("after", True):
-            raise ValueError('input feeding feeds the readout of an attention after the cells: position="after"')
+            raise ValueError(
+                'input feeding feeds the readout of an attention after the cells: position="after"'
+            )
         if self.every_layer and self.position != "before":
             raise ValueError('every_layer needs the context before the cells move: position="before"')
         if not self.readout and self.readout_size != self.cells.units:
@@ -124,7 +130,9 @@ class AttentionWrapper(keras.layers.Layer):
         if not self.cells.built:
             self.cells.build(input_size + before + fed, before if self.every_layer else 0)
         if self.readout:
-            self._build_readout(context_size + self.cells.units + (input_size if self.readout == "maxout" else 0))
+            self._build_readout(
+                context_size + self.cells.units + (input_size if self.readout == "maxout" else 0)
+            )
 
     def _build_readout(self, rows):
         columns = self.readout_size * (2 if self.readout == "maxout" else 1)

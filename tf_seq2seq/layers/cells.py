@@ -23,7 +23,9 @@ class _Cell(keras.layers.Layer):
 
     recurrent_inputs = 1
 
-    def __init__(self, units, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", **kwargs):
+    def __init__(
+        self, units, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", **kwargs
+    ):
         super().__init__(**kwargs)
         self.units = units
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
@@ -213,10 +215,14 @@ class GRUCell(_Cell):
 
     def _step_before(self, projected, read, kernel):
         units = self.units
-        gates = tf.sigmoid(tf.cast(projected[:, : 2 * units] + tf.matmul(read, kernel[:, : 2 * units]), tf.float32))
+        gates = tf.sigmoid(
+            tf.cast(projected[:, : 2 * units] + tf.matmul(read, kernel[:, : 2 * units]), tf.float32)
+        )
         reset, update = tf.split(gates, 2, axis=-1)
         kept = tf.cast(reset, read.dtype) * read
-        candidate = tf.tanh(tf.cast(projected[:, 2 * units :] + tf.matmul(kept, kernel[:, 2 * units :]), tf.float32))
+        candidate = tf.tanh(
+            tf.cast(projected[:, 2 * units :] + tf.matmul(kept, kernel[:, 2 * units :]), tf.float32)
+        )
         return update, candidate, (read, kept)
 
     def recurrent_gradient(self, inputs, gradients):

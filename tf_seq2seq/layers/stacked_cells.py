@@ -102,7 +102,8 @@ class StackedCells(keras.layers.Layer):
         steps, rows = tf.unstack(tf.shape(inputs))[:2]
         ones = lambda cell: tf.ones([steps, rows, cell.units], inputs.dtype)
         return tuple(
-            keras.random.dropout(ones(cell), self.dropout, seed=self.seed_generator) for cell in self.cells[:-1]
+            keras.random.dropout(ones(cell), self.dropout, seed=self.seed_generator)
+            for cell in self.cells[:-1]
         )
 
     def call(self, inputs, state):

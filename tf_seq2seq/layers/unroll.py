@@ -23,7 +23,9 @@ def time_slices(sequences):
     """
 
     def array(steps):
-        return tf.TensorArray(steps.dtype, size=tf.shape(steps)[0], element_shape=steps.shape[1:]).unstack(steps)
+        return tf.TensorArray(steps.dtype, size=tf.shape(steps)[0], element_shape=steps.shape[1:]).unstack(
+            steps
+        )
 
     arrays = tf.nest.map_structure(array, sequences)
     return lambda time: tf.nest.map_structure(lambda one: one.read(time), arrays)

@@ -97,7 +97,9 @@ class RNNDecoder(keras.layers.Layer):
                 "set readout_size or embedding_size"
             )
         if self.residual_from == 0:
-            raise ValueError("the lowest layer's inputs and outputs differ in size: residual_from is 1 or more")
+            raise ValueError(
+                "the lowest layer's inputs and outputs differ in size: residual_from is 1 or more"
+            )
 
     def get_config(self):
         names = ["vocab_size", "units", "depth", "cell", "embedding_size", "dropout", "residual_from", "tied"]

@@ -45,7 +45,8 @@ class Seq2Seq(keras.Model):
         self.log_gradient_norm = False
         self.jit_update = True
         self.trackers = {
-            name: keras.metrics.Mean(name=name) for name in ("loss", "perplexity", "accuracy", "gradient_norm")
+            name: keras.metrics.Mean(name=name)
+            for name in ("loss", "perplexity", "accuracy", "gradient_norm")
         }
         self.objective = maximum_likelihood
         self.built = True
@@ -84,7 +85,9 @@ class Seq2Seq(keras.Model):
         features, _ = self.decoder.features(inputs["target_ids"], state, memory, training)
         if labels is None:
             return tf.cast(self.decoder.project(features), tf.float32)
-        return self.decoder.project(tf.gather_nd(features, tf.where(labels != PAD)))  # (B, T, D) -> (M, D) -> (M, V)
+        return self.decoder.project(
+            tf.gather_nd(features, tf.where(labels != PAD))
+        )  # (B, T, D) -> (M, D) -> (M, V)
 
     def alignments(self, inputs):
         """Where each teacher-forced target token looks: (B, T, S) float32, or None without attention."""
@@ -175,7 +178,9 @@ class Seq2Seq(keras.Model):
         if not self.optimizer.built:
             self.optimizer.build(weights)
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense for XLA
-        tf.function(lambda *dense: self.optimizer.apply(dense, weights), jit_compile=True, autograph=False)(*gradients)
+        tf.function(lambda *dense: self.optimizer.apply(dense, weights), jit_compile=True, autograph=False)(
+            *gradients
+        )
 
     def test_step(self, data):
         """One step of `evaluate`."""

@@ -34,7 +34,9 @@ def plain(source_vocab_size, target_vocab_size, units=256, depth=1, embedding_si
     return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), RNNDecoder(target_vocab_size, **sizes))
 
 
-def sutskever2014(source_vocab_size, target_vocab_size, units=1000, depth=4, embedding_size=None, dropout=0.0):
+def sutskever2014(
+    source_vocab_size, target_vocab_size, units=1000, depth=4, embedding_size=None, dropout=0.0
+):
     """Deep LSTMs without attention, the source read backwards. The paper's: 4 layers of 1000, vectors of 1000.
 
     >>> sutskever2014(100, 120, units=8, depth=2).encoder.reverse_source
@@ -63,9 +65,17 @@ def cho2014(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding
 
     Source: Cho et al. 2014, appendix A; table 1 for its scores.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout, "cell": "gru_v1"}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        "cell": "gru_v1",
+    }
     summary = FixedContext(units)
-    decoder = RNNDecoder(target_vocab_size, attention=summary, position="before", bridge=DenseBridge(), **sizes)
+    decoder = RNNDecoder(
+        target_vocab_size, attention=summary, position="before", bridge=DenseBridge(), **sizes
+    )
     return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), decoder)
 
 
@@ -84,10 +94,18 @@ def bahdanau2015(source_vocab_size, target_vocab_size, units=1000, depth=1, embe
     Source: Bahdanau, Cho and Bengio 2015, appendices A and B; table 1 for its scores. The bridge reads both
         directions' last states, the paper's the backward one.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout, "cell": "gru_v1"}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        "cell": "gru_v1",
+    }
     encoder = RNNEncoder(source_vocab_size, bidirectional=True, **sizes)
     attention = AdditiveAttention(units)
-    decoder = RNNDecoder(target_vocab_size, attention=attention, position="before", bridge=DenseBridge(), **sizes)
+    decoder = RNNDecoder(
+        target_vocab_size, attention=attention, position="before", bridge=DenseBridge(), **sizes
+    )
     return Seq2Seq(encoder, decoder)
 
 
