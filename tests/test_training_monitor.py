@@ -13,6 +13,7 @@ from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.evaluation.alignments import plot_generated, png
 from tf_seq2seq.models import zoo
 from tf_seq2seq.training.budget import TimeBudget
 from tf_seq2seq.training.checkpoints import BestModel, Resume
@@ -77,7 +78,7 @@ def points(events, run, tag):
 
 def test_training_curves_are_of_the_interval_and_not_of_the_epoch(run, events):
     rows = run[3]
-    found = points(events, "train", "loss")
+    found = points(events, "train", "scores/loss")
     assert [step for step, _ in found] == [2, 4, 6, 8, 10]
     for (step, loss), begin in zip(found, [0, 2, 5, 6, 8]):
         before = (
@@ -87,19 +88,22 @@ def test_training_curves_are_of_the_interval_and_not_of_the_epoch(run, events):
         assert loss == pytest.approx((after[0] - before[0]) / (after[1] - before[1]), rel=1e-4)
 
 
-@pytest.mark.parametrize(
-    "tag", ["perplexity", "accuracy", "learning_rate", "gradient_norm", "tokens_per_second"]
-)
+CURVES = ["scores/perplexity", "scores/accuracy"] + [
+    f"training/{name}" for name in ("learning_rate", "gradient_norm", "tokens_per_second")
+]
+
+
+@pytest.mark.parametrize("tag", CURVES)
 def test_the_other_training_curves(events, tag):
     values = [float(value) for _, value in points(events, "train", tag)]
     assert len(values) == 5 and np.isfinite(values).all() and min(values) >= 0 and max(values) > 0
-    if tag == "learning_rate":
+    if tag == "training/learning_rate":
         assert 0.019 < values[-1] < values[0] <= 0.02
 
 
 def test_validation_curves_are_the_epochs_logs(run, events):
     for tag in ("loss", "perplexity", "accuracy", "bleu"):
-        found = points(events, "validation", tag)
+        found = points(events, "validation", f"scores/{tag}")
         assert [step for step, _ in found] == [5, 10]
         np.testing.assert_allclose([value for _, value in found], run[2][f"val_{tag}"], rtol=1e-5)
 
@@ -111,15 +115,17 @@ def test_samples_are_text_in_a_table(events):
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| ñandú ñandú", "| ñandú casa", "| ñandú gato"]
 
 
-def test_attention_maps_are_pictures(events):
+def test_attention_maps_are_pictures_of_the_samples(run, events):
     from PIL import Image
 
-    for tag in ("attention/1", "attention/2"):
-        (_, first), (_, second) = points(events, "validation", tag)
-        width, height, png = int(first[0]), int(first[1]), first[2]
-        image = Image.open(io.BytesIO(png))
-        assert image.size == (width, height) and np.asarray(image.convert("L")).std() > 5
-        assert second[2] != png
+    for index, (source, _) in enumerate(PAIRS[:2], 1):
+        shown = points(events, "validation", f"attention/{index}")
+        assert [step for step, _ in shown] == [5, 10]
+        width, height, picture = shown[-1][1]
+        image = Image.open(io.BytesIO(picture)).convert("RGB")
+        expected = Image.open(io.BytesIO(png(plot_generated(run[1], source), dpi=100))).convert("RGB")
+        assert image.size == (int(width), int(height)) == expected.size
+        np.testing.assert_array_equal(image, expected)
 
 
 def test_the_saved_generator_and_the_checkpoint_are_of_this_training(run):

@@ -98,14 +98,18 @@ class TimeBudget(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._step = self._epoch_start + batch + 1
-        if self.share_used >= 1:
-            self.model.stop_training = True
+        self._stop_when_used()
 
     def on_test_begin(self, logs=None):
         self._pause()
 
     def on_epoch_end(self, epoch, logs=None):
         self._pause()
+        self._stop_when_used()
+
+    def _stop_when_used(self):
+        if self.share_used >= 1:
+            self.model.stop_training = True
 
     def _pause(self):
         if not self.count_validation and self._since is not None:

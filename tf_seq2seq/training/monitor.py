@@ -14,6 +14,7 @@ from tf_seq2seq.evaluation.report import samples_markdown
 from tf_seq2seq.evaluation.scores import corpus_bleu
 
 _RUNS = ("train", "validation")
+_OF_TRAINING = ("learning_rate", "gradient_norm", "tokens_per_second")
 
 
 class Monitor(keras.callbacks.Callback):
@@ -101,10 +102,8 @@ class Monitor(keras.callbacks.Callback):
         logs = {} if logs is None else logs
         if self.generator is not None:
             logs["val_bleu"] = self._generate()
-        numbers = {
-            name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")
-        }
-        self._write("validation", numbers)
+        scores = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
+        self._write("validation", {name: scores[name] for name in scores if name not in _OF_TRAINING})
         for writer in self._writers.values():
             writer.flush()
 
@@ -115,7 +114,8 @@ class Monitor(keras.callbacks.Callback):
     def _write(self, run, numbers):
         with self._writers[run].as_default(step=self._step):
             for name, value in numbers.items():
-                tf.summary.scalar(name, float(value))
+                group = "training" if name in _OF_TRAINING else "scores"  # shown together
+                tf.summary.scalar(f"{group}/{name}", float(value))
 
     def _training_numbers(self, logs):
         """Numbers of the steps since the last point; Keras's logs are means since the epoch's beginning."""
