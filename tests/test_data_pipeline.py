@@ -61,9 +61,8 @@ def test_every_pair_comes_once_with_labels_shifted(options):
     for source_ids, target_ids, labels in parts:
         assert source_ids.dtype == target_ids.dtype == labels.dtype == np.int32
         assert target_ids.shape == labels.shape and len(source_ids) == len(labels)
-        assert len(labels) <= size.get("batch_size", COUNT) and labels.size <= size.get(
-            "batch_tokens", labels.size
-        )
+        assert len(labels) <= options.get("batch_size", COUNT)
+        assert labels.size <= options.get("batch_tokens", labels.size)
         for target, label in zip(target_ids.tolist(), labels.tolist()):
             length = label.index(END) + 1
             assert target == [START, *label[: length - 1], *[PAD] * (len(label) - length)]

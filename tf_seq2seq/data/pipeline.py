@@ -145,8 +145,10 @@ def _chunks(split, source_text, target_text, max_length):
     chunks = split.batch(CHUNK) if are_strings else split.ragged_batch(CHUNK)
 
     def ids(source, target):
-        pair = _ids(source_text, source), _with_end(_ids(target_text, target))
-        return _within(pair, max_length)
+        source, target = _ids(source_text, source), _ids(target_text, target)
+        if target_text is not None and not target_text.add_end:
+            target = _with_end(target)  # labels end with END, whatever the processor does elsewhere
+        return _within((source, target), max_length)
 
     return chunks.map(ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
