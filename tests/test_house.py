@@ -26,7 +26,7 @@ ROOMS = [
     "interop",
     "serving",
 ]  # top to bottom
-ON_TOP = {"cli", "__main__"}  # they import any room; no room imports them
+ON_TOP = {"cli", "__main__", "commands"}  # they import any room; no room imports them
 NO_CONCEPT = {"utils", "common", "helpers", "core", "base"}
 LONGEST_MODULE = 350  # lines
 INTERNAL = {
@@ -110,7 +110,7 @@ def test_the_walk_sees_every_form_of_import(tmp_path, monkeypatch):
 
 def test_every_folder_is_a_room():
     folders = {path.relative_to(PACKAGE).parts[0] for path in MODULES if path.parent != PACKAGE}
-    assert folders <= set(ROOMS)
+    assert folders <= set(ROOMS) | ON_TOP
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

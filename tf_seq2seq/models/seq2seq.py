@@ -3,12 +3,19 @@
 Shapes: **B** batch, **S** source length, **T** target length, **M** real tokens of a batch, **N** rows, **V** vocabulary.
 """
 
+import warnings
+
 import keras
 import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.objectives import maximum_likelihood
+
+
+# Keras says these of every dataset that does not know its number of batches, when an epoch ends as it should.
+warnings.filterwarnings("ignore", "Your input ran out of data", module="keras")
+warnings.filterwarnings("ignore", "`shuffle=True` was passed, but will be ignored", module="keras")
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")

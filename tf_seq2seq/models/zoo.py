@@ -130,7 +130,8 @@ def luong2015(
         attention: an attention layer; None for `GeneralAttention`.
         input_feeding: whether the attentional vector is fed to the next step; without it, training is vectorised.
         bidirectional: whether the encoder reads both ways (the paper's does not).
-        tied: whether the projection is the target embeddings' transpose (the paper's is not).
+        tied: whether the projection is the target embeddings' transpose (the paper's is not); the attentional vector
+            is then as long as an embedding.
 
     Returns: A `Seq2Seq`.
 
@@ -144,6 +145,7 @@ def luong2015(
         bridge=CopyBridge(),
         input_feeding=input_feeding,
         tied=tied,
+        readout_size=embedding_size if tied else None,
         **sizes,
     )
     return Seq2Seq(encoder, decoder)
