@@ -302,6 +302,10 @@ BAD = {
     "not a zip": (not_a_zip, "not a zip file"),
     "not a gzip": (lambda folder: tsv_pairs(tsv(folder, ROWS, "rows.tsv.gz")), "is damaged after line 0"),
     "fraction above one": (lambda folder: as_tsv(folder, ROWS, test=1.5), "test=1.5: give a count"),
+    "half a file pair": (
+        lambda folder: as_text(folder, ROWS, valid="dev.es"),
+        "valid='dev.es': give a count",
+    ),
     "limits of no use": (lambda folder: as_tsv(folder, ROWS, keep={"dev": Limits(1)}), "keep=.*give Limits"),
     "no such index corpus": (lambda folder: index_pairs("klingon"), "there are: tatoeba_es_en"),
 }

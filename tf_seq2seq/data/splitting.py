@@ -113,6 +113,8 @@ class _Picked:
     """The pairs of the lowest ranks: `count` of them, or those below a rank."""
 
     def __init__(self, amount, name):
+        if not isinstance(amount, int | float | None):
+            raise InputError(f"{name}={amount!r}: give a count, a fraction, or the files of both sides")
         if amount is not None and (amount < 0 or (isinstance(amount, float) and amount >= 1)):
             raise InputError(f"{name}={amount}: give a count of pairs or a fraction below 1")
         fraction = isinstance(amount, float)
