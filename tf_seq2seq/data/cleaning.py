@@ -43,8 +43,7 @@ class Cleaning:
         max_ratio: removes pairs of which one side has more than so many times the other's characters, e.g.
             3.0; sides of fewer than 10 characters count as 10.
         script: removes pairs whose letters are mostly not of a script: (source, target), each None or the
-            beginnings of Unicode names, parted by spaces: `("latin", "cyrillic")`, `(None, "cjk hiragana
-                katakana")`.
+            beginnings of Unicode names, parted by spaces, e.g. `("latin", "cjk hiragana katakana")`.
         duplicates: removes pairs that came before.
 
     Raises:

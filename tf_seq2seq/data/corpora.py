@@ -18,11 +18,12 @@ from tf_seq2seq.errors import InputError
 def text_pairs(source_path, target_path, *, valid=None, test=None, **options):
     """Pairs of two parallel text files, plain, gzipped or zipped, one sentence a line.
 
-    >>> import tempfile
+    >>> import tempfile, unittest.mock
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "es").write_text("uno\\ndos\\ntres\\ncuatro\\n")
     >>> _ = (folder / "en").write_text("one\\ntwo\\nthree\\nfour\\n")
-    >>> pairs = text_pairs(folder / "es", folder / "en", valid=0, test=1)
+    >>> with unittest.mock.patch.dict("os.environ", TF_SEQ2SEQ_CACHE=str(folder)):  # else the user's own
+    ...     pairs = text_pairs(folder / "es", folder / "en", valid=0, test=1)
     >>> len(pairs.train), len(pairs.test)
     (3, 1)
 

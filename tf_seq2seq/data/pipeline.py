@@ -8,8 +8,8 @@ How a corpus of any size goes through without being in memory::
     -> shuffle in a buffer of W    a corpus of `Pairs` is in random order on disk already
     -> chunks of C = 1,024         tokenised by a few operations each, not pair by pair: ragged (C, S), (C, T)
     -> windows of W pairs          ids in memory, 4 bytes a token
-    -> sorted by T, then S         and cut into batches: neighbours have equal lengths, so there is little
-    padding -> batches in random order     padded one by one, some made in advance
+    -> sorted by T, then S         and cut into batches: neighbours have equal lengths
+    -> batches in random order     padded one by one, some made in advance
 
 So memory holds W strings, about three windows of ids, and some batches, whether the corpus has 100 pairs or
 100 million. With subwords, W = 65,536 and 600 target tokens a batch, padding is 0.15% of the target tokens
@@ -17,8 +17,7 @@ and 4% of the source tokens of everyday sentences (140,000 pairs of Tatoeba, 10 
 makes about 370,000 target tokens a second, or 1.8 million from the second epoch on with `cache=True`. For
 memory over time see `experiments/benchmarks/data_memory.py`.
 
-Shapes are unknown to the graph, (None, None), so that other lengths do not
-retrace.
+Shapes are unknown to the graph, (None, None), so that other lengths do not retrace.
 """
 
 import tensorflow as tf
@@ -48,9 +47,8 @@ def batches(
     """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
 
     Training batches come in another order each epoch, where pairs meet other pairs of their length; the same
-    seed gives the same order. No pair is left
-    out unless `max_length` says so: the last batch of a window may be smaller. With `shuffle=False` the pairs
-    keep their order, too, unless `bucket=True`.
+    seed gives the same order. No pair is left out unless `max_length` says so: the last batch of a window may
+    be smaller. With `shuffle=False` the pairs keep their order, too, unless `bucket=True`.
 
     >>> from tf_seq2seq.data.text import TextProcessor
     >>> text = TextProcessor("bytes")
@@ -87,7 +85,7 @@ def batches(
         PAD; `target_ids` begin with START, `labels` end with END.
 
     Raises:
-        InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` holds no pairs.
+        InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` is not a dataset of pairs.
     """
     _check(split, batch_size, batch_tokens, window)
     bucket = shuffle if bucket is None else bucket

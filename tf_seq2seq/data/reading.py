@@ -1,5 +1,4 @@
-"""Text files are read line by line, plain, gzipped or inside a zip, and every fault is told with file and
-line.
+"""Text files, plain, gzipped or zipped, are read line by line, and a fault is told with file and line.
 
 Only `\\n` ends a line (a `\\r` before it is dropped), so that other toolkits count the same lines. A
 byte-order mark at the beginning of a file is dropped.
@@ -63,8 +62,7 @@ def parallel(source_path, target_path):
 
 
 def columns(path, member=None, columns=(0, 1), header=0):
-    """Yields (source, target) from two columns of a tab-separated file; a blank line is a pair of empty
-    strings.
+    """Yields (source, target) from two columns of a tab-separated file; a blank line gives empty strings.
 
     Args:
         path, member: as for `lines`.

@@ -33,8 +33,7 @@ class SyntheticTask:
     (2000, True)
 
     Args:
-        task: "copy", "reverse" and "sort" of letters, or "addition" of two numbers of digits, "1 2 + 3" -> "1
-            5".
+        task: "copy", "reverse" or "sort" of letters, or "addition" of two numbers, "1 2 + 3" -> "1 5".
         min_length, max_length: fewest and most symbols of a source, the plus sign counted; left out, 3 to 20
             for letters and 3 to 7 for addition. Lengths are equally frequent (for addition: the numbers'
             lengths).
