@@ -1,4 +1,4 @@
-"""What is exported answers like the generator, wherever it is copied, and nothing is lost when it cannot be written."""
+"""What is exported answers like the generator, wherever it is copied; a failed export loses nothing."""
 
 import json
 import resource

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 from pathlib import Path
 
+import tf_seq2seq
 from tf_seq2seq.commands.models import positive
 from tf_seq2seq.commands.quiet import quiet_import
 from tf_seq2seq.commands.sentences import add_pair_options, check_pair_options, stored
@@ -55,9 +56,8 @@ def run(options):
     """Prepares, prints the counts, and writes the files if wished."""
     _check(options)
     with quiet_import():
-        from tf_seq2seq.data import corpora
-        from tf_seq2seq.data.text import TextProcessor
-    with _prepared(options, corpora) as pairs:
+        from tf_seq2seq import TextProcessor
+    with _prepared(options) as pairs:
         _print_counts(pairs)
         if options.output:
             _write(pairs, options.output)
@@ -124,20 +124,20 @@ def _check(options):
 
 
 @contextlib.contextmanager
-def _prepared(options, corpora):
+def _prepared(options):
     """The `Pairs` of the corpus that the options name."""
-    how = _preparation(options, corpora.Limits)
+    how = _preparation(options)
     with stored(options.tsv) as tsv:
         if options.index:
-            yield corpora.index_pairs(options.index, flip=options.flip, **how)
+            yield tf_seq2seq.index_pairs(options.index, flip=options.flip, **how)
         elif tsv:
-            yield corpora.tsv_pairs(tsv, columns=options.columns, **how)
+            yield tf_seq2seq.tsv_pairs(tsv, columns=options.columns, **how)
         else:
-            yield corpora.text_pairs(options.source, options.target, **how)
+            yield tf_seq2seq.text_pairs(options.source, options.target, **how)
 
 
-def _preparation(options, limits):
-    from tf_seq2seq.data.cleaning import Cleaning
+def _preparation(options):
+    from tf_seq2seq import Cleaning, Limits
 
     script = options.script and tuple(None if one == "-" else one for one in options.script)
     cleaning = Cleaning(
@@ -148,7 +148,7 @@ def _preparation(options, limits):
         script=script,
         duplicates=not options.keep_duplicates,
     )
-    keep = limits(source_words=options.max_source_words, target_words=options.max_target_words)
+    keep = Limits(source_words=options.max_source_words, target_words=options.max_target_words)
     return {
         "valid": options.valid,
         "test": options.test,

@@ -78,4 +78,4 @@ def _print(found, samples):
     if sys.stdout.isatty():
         Console().print(*tables)
     else:
-        print(as_text(*tables))
+        print(as_text(*tables, width=140))  # a signature stays on one line

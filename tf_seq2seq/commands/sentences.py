@@ -112,7 +112,7 @@ def progress(doing):
     bar = columns.Progress(
         columns.SpinnerColumn(),
         columns.TextColumn("{task.description} {task.completed:,.0f} lines"),
-        columns.TextColumn("{task.speed:,.0f} a second"),
+        columns.TaskProgressColumn(show_speed=True),
         columns.TimeElapsedColumn(),
         console=Console(stderr=True),
         disable=not sys.stderr.isatty() or sys.stdout.isatty(),
