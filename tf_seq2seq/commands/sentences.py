@@ -117,6 +117,7 @@ def progress(doing):
         console=Console(stderr=True),
         disable=not sys.stderr.isatty() or sys.stdout.isatty(),
         transient=True,
+        redirect_stdout=False,  # it would take the lines to standard error
     )
     with bar:
         task = bar.add_task(doing, total=None)
