@@ -31,7 +31,7 @@ def arguments(argv=None):
     parser.add_argument("--embedding-size", type=int, default=256)
     parser.add_argument("--dropout", type=float, default=0.2)
     parser.add_argument("--label-smoothing", type=float, default=0.1)
-    parser.add_argument("--batch-tokens", type=int, default=600, help="target tokens a batch")
+    parser.add_argument("--batch-tokens", type=int, default=1000, help="target tokens a batch")
     parser.add_argument(
         "--learning-rate", type=float, default=2e-3, help="after the warm-up; it falls to zero"
     )
@@ -68,6 +68,7 @@ def build(args, source_text, target_text):
         dropout=args.dropout,
         bidirectional=True,
         input_feeding=False,
+        tied=True,
     )
     model.compile(
         keras.optimizers.Adam(args.learning_rate, global_clipnorm=1.0),
