@@ -10,7 +10,7 @@ from tf_seq2seq.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path, holds=()):
     """Yields a path beside `path` to write a file or a folder to; it takes `path`'s place on success.
 
     On an error what stood at `path` is left as it was and what was written beside it is removed.
@@ -23,11 +23,16 @@ def replacing(path):
 
     Args:
         path: where the file or folder shall stand in the end; missing parents are made.
+        holds: names of what a folder written here holds. A folder at `path` is replaced if it holds nothing else, so
+            that a path mistyped as a home folder costs nothing.
 
     Raises:
-        InputError: if the disk is full or the place cannot be written.
+        InputError: if the disk is full, the place cannot be written, or a folder there holds something else.
     """
     path = Path(path)
+    others = sorted(set(os.listdir(path)) - set(holds)) if path.is_dir() else []
+    if others:
+        raise InputError(f"{path} is a folder that holds {', '.join(others[:3])} already: give a new name")
     beside = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +42,7 @@ def replacing(path):
         _swap(new, path, beside)
     except OSError as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}; what was there before is kept"
+            f"cannot write {path}: {os.strerror(error.errno) if error.errno else error}; what was there before is kept"
         ) from error
     finally:
         if beside is not None:

@@ -168,12 +168,9 @@ def _print_counts(pairs):
 
 
 def _write(pairs, folder):
-    others = [path.name for path in Path(folder).glob("*") if path.name not in FILES]
-    if others or Path(folder).is_file():
-        raise InputError(
-            f"{folder} holds {', '.join(others[:3]) or 'a file'} already: give --output a new folder"
-        )
-    with replacing(folder) as new:
+    if Path(folder).is_file():
+        raise InputError(f"{folder} is a file: give --output a new folder")
+    with replacing(folder, holds=FILES) as new:
         new.mkdir()
         for name in FILES:
             if (pairs.folder / name).exists():

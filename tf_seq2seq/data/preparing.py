@@ -32,6 +32,7 @@ from tf_seq2seq.files import replacing
 
 USES = ("train", "valid", "test")
 _FORMAT = 1  # to be raised when prepared files change, so that older ones are made again
+_FILES = ("counts.json", *(f"{use}.{side}" for use in USES for side in ("source", "target")))
 _SHARDS = 64
 _LINE_BREAKS = str.maketrans("\t\n\r", "   ")
 _OUTSIDE, _SHARED = "dropped: outside the limits", "dropped: shares a sentence with a held-out pair"
@@ -114,7 +115,7 @@ def prepare(
     options = [amounts, asdict(cleaning), limits, seed, disjoint]
     folder = cache_folder() / "prepared" / f"{name}-{key([_FORMAT, facts, options])}"
     if not _is_intact(folder):
-        with replacing(folder) as new:
+        with replacing(folder, holds=_FILES) as new:
             new.mkdir()
             _Preparation(name, new, cleaning, keep, seed, disjoint).run(readers, amounts)
     return _opened(folder, licence)

@@ -212,7 +212,7 @@ class TextProcessor(tf.Module):
             name: getattr(self, name) for name in ("split", "lowercase", "normalize", "max_length", "add_end")
         }
         config["vocab_size"] = self.vocab_size
-        with replacing(folder) as new:
+        with replacing(folder, holds=(_CONFIG, _VOCABULARY, _MODEL)) as new:
             new.mkdir()
             (new / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
             if self.split == "subwords":

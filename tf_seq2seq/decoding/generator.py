@@ -114,7 +114,7 @@ class TextGenerator(tf.Module):
     def save(self, folder):
         """Writes a folder of model, processors and strategy; an older one stays as it was if this fails."""
         strategy = keras.saving.serialize_keras_object(self.strategy)
-        with replacing(folder) as new:
+        with replacing(folder, holds=(_MODEL, _SOURCE, _TARGET, _STRATEGY)) as new:
             new.mkdir()
             self.model.save(new / _MODEL)
             self.source_text.save(new / _SOURCE)

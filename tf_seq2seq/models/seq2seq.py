@@ -12,7 +12,6 @@ from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.objectives import maximum_likelihood
 
-
 # Keras says these of every dataset that does not know its number of batches, when an epoch ends as it should.
 warnings.filterwarnings("ignore", "Your input ran out of data", module="keras")
 warnings.filterwarnings("ignore", "`shuffle=True` was passed, but will be ignored", module="keras")
@@ -161,6 +160,13 @@ class Seq2Seq(keras.Model):
     def update_token_metrics(self, labels, logits, weight):
         """Shows the metrics given to `compile` the real tokens: labels (M,), logits (M, V), weight (M,) float32."""
         self.compute_metrics(None, labels, tf.cast(logits, tf.float32), weight)
+
+    def make_train_function(self, force=False):
+        """Builds the optimizer first: a step that makes variables would be traced twice."""
+        if not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
 
     def train_step(self, data):
         """One step of `fit`."""
