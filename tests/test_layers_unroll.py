@@ -1,0 +1,94 @@
+"""Loops over time: eager equals graph, gradients flow, any nest goes through.
+
+Shapes: **B** batch, **T** steps.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_seq2seq.layers.affine import affine
+from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
+
+
+def recurrence(inputs, kernel, state):
+    """h_t = tanh(x_t + h_{t-1} W), with a counter beside it: outputs, last state."""
+    at = time_slices({"x": inputs, "none": ()})
+
+    def step(time, state):
+        hidden = tf.tanh(at(time)["x"] + state["hidden"] @ kernel)
+        return (hidden, time + tf.zeros([2], tf.int32)), {"hidden": hidden, "count": state["count"] + 1}
+
+    specs = (tf.TensorSpec([None, 3], tf.float32), tf.TensorSpec([None], tf.int32))
+    return unroll(step, state, tf.shape(inputs)[0], specs)
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+def test_a_recurrence_and_its_gradient(graph):
+    random = np.random.default_rng(0)
+    inputs = tf.constant(random.normal(size=(5, 2, 3)), tf.float32)
+    kernel = tf.Variable(random.normal(size=(3, 3)), dtype=tf.float32)
+
+    def run(inputs):
+        state = {"hidden": tf.zeros([2, 3]), "count": tf.constant(0)}
+        with tf.GradientTape() as tape:
+            (outputs, times), last = recurrence(inputs, kernel, state)
+            loss = tf.reduce_sum(outputs**2)
+        return outputs, times, last, tape.gradient(loss, kernel)
+
+    if graph:
+        run = tf.function(run, input_signature=[tf.TensorSpec([None, None, 3], tf.float32)])
+    outputs, times, last, gradient = run(inputs)
+    hidden, expected = np.zeros((2, 3)), []
+    for x in inputs.numpy():
+        hidden = np.tanh(x + hidden @ kernel.numpy())
+        expected.append(hidden)
+    np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(last["hidden"], hidden, rtol=1e-5, atol=1e-6)
+    assert int(last["count"]) == 5 and times.numpy().tolist() == [[time] * 2 for time in range(5)]
+    np.testing.assert_allclose(gradient, by_differences(inputs.numpy(), kernel.numpy()), rtol=1e-4, atol=1e-5)
+
+
+def by_differences(inputs, kernel, width=1e-5):
+    """Gradient of the sum of squared outputs by the kernel, by central differences in float64."""
+
+    def loss(kernel):
+        hidden, sums = np.zeros((2, 3)), 0.0
+        for x in np.float64(inputs):
+            hidden = np.tanh(x + hidden @ kernel)
+            sums += (hidden**2).sum()
+        return sums
+
+    gradient = np.zeros(kernel.shape)
+    for place in np.ndindex(*kernel.shape):
+        moved = np.zeros(kernel.shape)
+        moved[place] = width
+        gradient[place] = (loss(kernel + moved) - loss(kernel - moved)) / (2 * width)
+    return gradient
+
+
+def test_the_step_may_choose_its_own_next_input():
+    """What was given out at a step comes in at the next: here powers of two."""
+    step = lambda time, state: (state, 2 * state)
+    outputs, last = unroll(step, tf.ones([1], tf.int32), tf.constant(4), tf.TensorSpec([None], tf.int32))
+    assert outputs.numpy().tolist() == [[1], [2], [4], [8]]
+    assert last.numpy().tolist() == [16]
+
+
+def test_time_and_batch_are_swapped_in_a_nest():
+    one, two = swap_time((tf.reshape(tf.range(6), [2, 3]), tf.zeros([2, 3, 4])))
+    assert one.numpy().tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert two.shape == (3, 2, 4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 4, 3), (0, 3), (2, 0, 3)])
+def test_affine_is_numpy_at_any_rank(shape):
+    random = np.random.default_rng(0)
+    inputs, kernel, bias = (random.normal(size=size).astype("float32") for size in (shape, (3, 5), (5,)))
+    expected = inputs @ kernel + bias
+    np.testing.assert_allclose(affine(tf.constant(inputs), kernel, bias), expected, rtol=1e-5, atol=1e-6)
+    transposed = affine(tf.constant(inputs), kernel.T, bias, transpose=True)
+    np.testing.assert_allclose(transposed, expected, rtol=1e-5, atol=1e-6)
+    without = affine(tf.constant(inputs, tf.float16), kernel)
+    assert without.dtype == tf.float16
+    np.testing.assert_allclose(without, inputs @ kernel, atol=0.02)
