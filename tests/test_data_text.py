@@ -346,3 +346,23 @@ def test_a_copied_export_answers_with_tensorflow_and_tf_text_alone(processors, t
     assert answer["ids"] == "@A" and answer["foreign"] == []
     served = {"NormalizeUTF8", "SentencepieceOp", "SentencepieceTokenizeOp", "SentencepieceDetokenizeOp"}
     assert {*answer["ops"]} <= served, "TF Serving's TF-Text 2.12.1 was tried with these operations only"
+
+
+def test_two_subword_models_in_one_export_stay_two(tmp_path):
+    """TF-Text finds a model by its operation's name: source and target must not read with one model."""
+    sides = [["el gato duerme", "la casa es grande", "el perro come"], ["the cat sleeps", "the house is big"]]
+
+    class Both(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.source, self.target = (TextProcessor.fit(side, vocab_size=24) for side in sides)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def __call__(self, text):
+            return {"back": self.target.text(self.target.dense(text)), "source_ids": self.source.dense(text)}
+
+    module, text = Both(), tf.constant(["the cat sleeps"])
+    tf.saved_model.save(module, str(tmp_path), signatures=module.__call__)
+    answer = tf.saved_model.load(str(tmp_path)).signatures["serving_default"](text)
+    assert answer["back"].numpy().tolist() == [b"the cat sleeps"]
+    np.testing.assert_array_equal(answer["source_ids"], module.source.dense(text))

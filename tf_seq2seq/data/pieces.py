@@ -6,6 +6,8 @@ inverse ``text(ids ragged (B, None) int32) -> (B,) string``, which reads ids 1 a
 Shapes: **B** batch, **V** vocabulary.
 """
 
+import hashlib
+
 import tensorflow as tf
 
 from tf_seq2seq.data.normalization import valid_utf8
@@ -108,9 +110,12 @@ class SubwordPieces(tf.Module):
     def _tokenizer(self):
         import tensorflow_text
 
-        # TF-Text's resource lives as long as the kernel that made it, and setting TensorFlow's seed drops the
+        # TF-Text finds a model by the name of its operation alone: two models of one name would be the first.
+        # Its resource lives as long as the kernel that made it, and setting TensorFlow's seed drops the
         # kernels of eager operations. Made inside of a graph, it comes back with the graph.
-        return tensorflow_text.SentencepieceTokenizer(model=self.model, out_type=tf.int32)
+        digest = hashlib.sha256(self.model).hexdigest()[:16]
+        with tf.name_scope(f"sentencepiece_{digest}"):
+            return tensorflow_text.SentencepieceTokenizer(model=self.model, out_type=tf.int32)
 
 
 def _table(keys, key_type, values, value_type, default):
