@@ -355,7 +355,7 @@ def test_two_subword_models_in_one_export_stay_two(tmp_path):
     class Both(tf.Module):
         def __init__(self):
             super().__init__()
-            self.source, self.target = (TextProcessor.fit(side, vocab_size=24) for side in sides)
+            self.source, self.target = (TextProcessor.fit(side, vocab_size=18) for side in sides)
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def __call__(self, text):
