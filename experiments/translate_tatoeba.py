@@ -29,11 +29,11 @@ def arguments(argv=None):
     parser.add_argument("--pieces", type=int, default=5000, help="subword pieces of each language")
     parser.add_argument("--units", type=int, default=512, help="size of each recurrent layer")
     parser.add_argument("--embedding-size", type=int, default=256)
-    parser.add_argument("--dropout", type=float, default=0.2)
-    parser.add_argument("--label-smoothing", type=float, default=0.1)
-    parser.add_argument("--batch-tokens", type=int, default=1000, help="target tokens a batch")
+    parser.add_argument("--dropout", type=float, default=0.1)
+    parser.add_argument("--label-smoothing", type=float, default=0.05)
+    parser.add_argument("--batch-tokens", type=int, default=600, help="target tokens a batch")
     parser.add_argument(
-        "--learning-rate", type=float, default=2e-3, help="after the warm-up; it falls to zero"
+        "--learning-rate", type=float, default=4e-3, help="after the warm-up; it falls to zero"
     )
     parser.add_argument("--precision", default="auto", help="auto, float32, mixed_bfloat16 or mixed_float16")
     parser.add_argument("--seed", type=int, default=1)
@@ -47,7 +47,7 @@ def prepare(args):
         valid=500,
         test=1500,
         keep={
-            "train": s2s.Limits(source_words=10, target_words=12),
+            "train": s2s.Limits(source_words=7, target_words=9),
             "valid": s2s.Limits(source_words=7),
             "test": s2s.Limits(source_words=7),
         },

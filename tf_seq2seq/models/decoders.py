@@ -11,7 +11,7 @@ from tf_seq2seq.layers.attention_wrapper import AttentionWrapper
 from tf_seq2seq.layers.bridges import CopyBridge
 from tf_seq2seq.layers.stacked_cells import StackedCells
 from tf_seq2seq.models.contracts import StepOutput
-from tf_seq2seq.models.encoders import embed, make_cell
+from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION, embed, make_cell
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
@@ -125,7 +125,7 @@ class RNNDecoder(keras.layers.Layer):
             self.bridge.build(encoder_sizes, self.wrapper.cells.state_sizes)
         self.embeddings = self.add_weight(
             shape=(self.vocab_size, self.embedding_size),
-            initializer=keras.initializers.RandomUniform(-0.1, 0.1),
+            initializer=keras.initializers.RandomNormal(stddev=EMBEDDING_DEVIATION),
             name="embeddings",
         )
         self.wrapper.build(self.embedding_size, values_size)

@@ -12,6 +12,9 @@ from tf_seq2seq.layers.unroll import run_cell, swap_time
 from tf_seq2seq.models.contracts import EncoderOutput
 
 CELLS = {"lstm": LSTMCell, "gru": GRUCell}
+EMBEDDING_DEVIATION = 0.5
+"""Standard deviation of new embeddings. Large ones let recurrent layers learn sooner: two minutes of the README's
+translator gave 29.5 BLEU on its validation set from 0.06 (uniform in +-0.1), 39.9 from 0.5 and 32.4 from 1."""
 
 
 def make_cell(cell, units, **options):
@@ -113,7 +116,7 @@ class RNNEncoder(keras.layers.Layer):
     def build(self, input_shape=None):
         self.embeddings = self.add_weight(
             shape=(self.vocab_size, self.embedding_size),
-            initializer=keras.initializers.RandomUniform(-0.1, 0.1),
+            initializer=keras.initializers.RandomNormal(stddev=EMBEDDING_DEVIATION),
             name="embeddings",
         )
         for number, cell in enumerate(self.layers_forward):
