@@ -37,6 +37,7 @@ def arguments(argv=None):
     parser.add_argument("--minutes", type=float, default=4, help="of training of a model, at most")
     parser.add_argument("--enough", type=float, default=0.995, help="validation exact match to stop at")
     parser.add_argument("--max-length", type=int, help="of a source; 20 letters, or 7 signs of an addition")
+    parser.add_argument("--pairs", type=int, default=100_000, help="to train on")
     parser.add_argument("--examples", type=int, default=1000, help="to validate with, and as many to test")
     parser.add_argument("--steps", type=int, default=100, help="between two validations")
     parser.add_argument("--batch-size", type=int, default=128)
@@ -51,7 +52,7 @@ def arguments(argv=None):
 def prepare(args):
     """Pairs of strings, none of them in two splits, and the letters that occur on each side."""
     task = s2s.SyntheticTask(args.task, max_length=args.max_length, spaced=False, seed=args.seed)
-    pairs = task.pairs(train=100_000, valid=args.examples, test=args.examples)
+    pairs = task.pairs(train=args.pairs, valid=args.examples, test=args.examples)
     some = pairs.train.take(2000)
     source_text = s2s.TextProcessor.fit(some.map(lambda source, _: source), "characters")
     target_text = s2s.TextProcessor.fit(some.map(lambda _, target: target), "characters")

@@ -79,8 +79,8 @@ def test_synthetic_tasks_end_with_the_budget_and_write_results(synthetic_tasks, 
     output = tmp_path / "new" / "results.json"
     output.parent.mkdir()
     output.write_text('{"gnmt": {"exact_match": 0.5}}')
-    options = ["--task", "copy", "--model", "plain", "--max-length", "4", "--examples", "20"]
-    options += ["--steps", "3", "--minutes", "0.01", "--seed", "7", "--output", str(output)]
+    options = "--task copy --model plain --max-length 4 --pairs 2000 --examples 20 --steps 3 --minutes 0.01 --seed 7"
+    options = [*options.split(), "--output", str(output)]
     synthetic_tasks.main(options)
     results = json.loads(output.read_text())
     assert results["gnmt"] == {"exact_match": 0.5}
