@@ -1,6 +1,7 @@
 """Ten bad inputs: each ends with one line that says what to do and exit code 2, or with a sane answer; nothing
 that existed before is lost."""
 
+import contextlib
 import errno
 import os
 import resource
@@ -206,30 +207,35 @@ def test_9_a_missing_package_index(capsys, monkeypatch, tmp_path):
     assert not list((tmp_path / "cache").rglob("*.tsv"))
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def full_disk():
-    """Writing fails after some bytes of a file, in Python as in C++: the nearest thing to a full disk."""
+    """Writing fails after some bytes of a file, in Python as in C++: the nearest thing to a full disk.
+
+    Around the call alone: pytest's own report may be a long file.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_10_a_full_disk_at_save_keeps_what_was_there(generator, folder, full_disk):
+def test_10_a_full_disk_at_save_keeps_what_was_there(generator, folder):
     before = contents(folder.parent)
-    with pytest.raises(
-        InputError, match=r"cannot write .*model: File too large; what was there before is kept"
-    ):
+    told = r"cannot write .*model: File too large; what was there before is kept"
+    with pytest.raises(InputError, match=told), full_disk():
         generator.save(folder)
     assert contents(folder.parent) == before
 
 
-def test_10_a_full_disk_while_training_keeps_the_best_model(generator, tmp_path, full_disk):
+def test_10_a_full_disk_while_training_keeps_the_best_model(generator, tmp_path):
     best = BestModel(tmp_path / "best.keras", monitor="loss")
     best.set_model(generator.model)
     best.path.write_bytes(b"the best so far")
     before = contents(tmp_path)
-    with pytest.raises(InputError, match=r"cannot write .*what was there before is kept"):
+    told = r"cannot write .*what was there before is kept"
+    with pytest.raises(InputError, match=told), full_disk():
         best.on_epoch_end(0, {"loss": 1.0})
     assert contents(tmp_path) == before
 
