@@ -56,6 +56,15 @@ def test_layer_by_layer_is_step_by_step(make, dropout):
     assert not dropout or np.any(noise[0][0] != noise[0][1])
 
 
+def test_each_layer_has_its_own_mask():
+    """With all of the top layer's input dropped, the output is that of its cell for zeros."""
+    cells, inputs = stack(dropout=0.5)
+    masks = (tf.ones([N, U]), tf.zeros([N, U]))
+    output, _ = cells.step(inputs[0], cells.initial_state(N), masks)
+    expected, _ = cells.cells[-1](tf.zeros([N, U]), cells.initial_state(N)[-1])
+    np.testing.assert_allclose(output, expected, rtol=1e-6)
+
+
 def test_nothing_is_dropped_outside_training():
     cells, inputs = stack(dropout=0.5)
     assert cells.noise(inputs, training=False) == ()

@@ -39,7 +39,7 @@ def token_cross_entropy(logits, labels, label_smoothing=0.0):
     logits, labels = tf.convert_to_tensor(logits), tf.convert_to_tensor(labels)
     shape = tf.shape(labels)
     logits = tf.reshape(logits, [-1, logits.shape[-1]])  # (..., V) -> (M, V)
-    labels = tf.reshape(labels, [-1])
+    labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     loss, nll = _cross_entropy(logits, labels, label_smoothing)
     real = labels != PAD
     return tuple(tf.reshape(tf.where(real, one, 0.0), shape) for one in (loss, tf.stop_gradient(nll)))
