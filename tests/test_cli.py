@@ -294,7 +294,7 @@ def test_data_writes_over_its_own_files_only(run, own_cache, capsys, pair_files,
     for _ in range(2):
         run("data", *pair_files, *options)
     (tmp_path / "split" / "thesis.txt").write_text("mine")
-    assert "thesis.txt already: give --output a new folder" in failed(capsys, "data", *pair_files, *options)
+    assert "thesis.txt already: give a new name" in failed(capsys, "data", *pair_files, *options)
     assert (tmp_path / "split" / "thesis.txt").read_text() == "mine"
 
 
