@@ -10,7 +10,7 @@ BIN = .venv/bin
 	@touch $@
 
 demo: .venv/installed
-	$(BIN)/python experiments/translate_tatoeba.py --output runs/demo
+	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python experiments/translate_tatoeba.py --output runs/demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest

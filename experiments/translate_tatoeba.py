@@ -85,7 +85,10 @@ def train(args, model, generator, pairs, source_text, target_text):
     valid = s2s.batches(pairs.valid, source_text, target_text, batch_size=100, shuffle=False)
     budget = s2s.TimeBudget(args.minutes, peak=args.learning_rate, warmup_steps=200)
     monitor = s2s.Monitor(Path(args.output) / "logs", generator, pairs.valid, gradient_norm=False)
-    return model.fit(batches, validation_data=valid, epochs=1000, callbacks=[budget, monitor], verbose=2)
+    verbose = 1 if sys.stdout.isatty() else 2  # a bar for a person, a line an epoch for a file
+    return model.fit(
+        batches, validation_data=valid, epochs=1000, callbacks=[budget, monitor], verbose=verbose
+    )
 
 
 # What a program elsewhere needs to use the export: TensorFlow, TF-Text, and nothing of this package.
@@ -108,7 +111,7 @@ def learning_curve(history):
     table = Table("epoch", "loss", "perplexity", "valid. perplexity", "valid. BLEU", "", box=None)
     highest = max(history["val_perplexity"])
     for epoch, values in enumerate(zip(*(history[name] for name in CURVE)), start=1):
-        bar = "█" * max(1, round(30 * values[2] / highest))
+        bar = "█" * max(1, round(20 * values[2] / highest))
         table.add_row(str(epoch), *(f"{value:.2f}" for value in values), bar)
     return table
 
@@ -141,7 +144,7 @@ def main(argv=None):
     generator.save(output / "generator")
     rich.print(learning_curve(history))
 
-    heading(3, f"Scores on {len(list(pairs.test)):,} sentences of up to 7 words that were held out")
+    heading(3, f"Scores on {len(pairs.test):,} sentences of up to 7 words that were held out")
     evaluation = s2s.evaluate(generator, pairs.test)
     rich.print(report.scores_table(evaluation))
     rich.print(report.samples_table(report.sample_rows(evaluation, 10)))

@@ -67,7 +67,9 @@ def train_demo(args):
     if not (folder / "results.json").exists():
         print(f"tf_seq2seq: training for {args.minutes:g} minutes ...", flush=True)
         try:
-            run([sys.executable, script, *demo_arguments(args)], args.work / "demo.log", args.threads)
+            command = [sys.executable, script, *demo_arguments(args)]
+            package = {"PYTHONPATH": str(EXPERIMENTS.parent)}  # installed or not
+            run(command, args.work / "demo.log", args.threads, more=package)
         except Skipped as reason:
             raise SystemExit(f"{script.name} failed: {reason}") from None
     return json.loads((folder / "results.json").read_text())
