@@ -23,8 +23,8 @@ their references (green: equal).
 """
 EPILOG = """\
 example:
-  tf-seq2seq evaluate --model runs/demo/model --source test.es --target test.en
-  tf-seq2seq evaluate --model runs/demo/model --tsv spa.tsv --columns 1 0 --limit 1000 --json scores.json
+  tf-seq2seq evaluate --model runs/demo/generator --source test.es --target test.en
+  tf-seq2seq evaluate --model runs/demo/generator --tsv spa.tsv --columns 1 0 --limit 1000 --json scores.json
 """
 
 

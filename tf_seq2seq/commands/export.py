@@ -14,7 +14,7 @@ The search options hold for serving_default, and for that of the other two which
 """
 EPILOG = """\
 example:
-  tf-seq2seq export --model runs/demo/model --output saved_models/es_en
+  tf-seq2seq export --model runs/demo/generator --output saved_models/es_en
 """
 _USE = """\
 to use it, anywhere:

@@ -21,8 +21,8 @@ order of length; with --batch-size 1 every line is answered at once.
 """
 EPILOG = """\
 example:
-  echo "¿Dónde está la estación?" | tf-seq2seq generate --model runs/demo/model -
-  tf-seq2seq generate --model runs/demo/model --beam-size 8 --n-best 3 --scores news.es > news.en
+  echo "¿Dónde está la estación?" | tf-seq2seq generate --model runs/demo/generator -
+  tf-seq2seq generate --model runs/demo/generator --beam-size 8 --n-best 3 --scores news.es > news.en
 """
 _WINDOW = 16  # batches read ahead
 

@@ -22,8 +22,8 @@ negative of that is the perplexity. A target longer than the model's maximum len
 """
 EPILOG = """\
 example:
-  tf-seq2seq score --model runs/demo/model --source test.es --target test.en | sort -n | head
-  printf 'Hola.\\tHello.\\n' | tf-seq2seq score --model runs/demo/model --tsv - --json-lines
+  tf-seq2seq score --model runs/demo/generator --source test.es --target test.en | sort -n | head
+  printf 'Hola.\\tHello.\\n' | tf-seq2seq score --model runs/demo/generator --tsv - --json-lines
 """
 
 
