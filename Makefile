@@ -6,6 +6,7 @@ BIN = .venv/bin
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
+	@echo "installing into .venv; TensorFlow is large: some minutes on a slow line"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
