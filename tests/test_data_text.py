@@ -350,12 +350,17 @@ def test_a_copied_export_answers_with_tensorflow_and_tf_text_alone(processors, t
 
 def test_two_subword_models_in_one_export_stay_two(tmp_path):
     """TF-Text finds a model by its operation's name: source and target must not read with one model."""
-    sides = [["ab ab cd ab", "cd ab cd", "ab cd ab ab"], ["the cat sleeps", "the house is big", "the big cat"]]
+    sides = [
+        ["ab ab cd ab", "cd ab cd", "ab cd ab ab"],
+        ["the cat sleeps", "the house is big", "the big cat"],
+    ]
 
     class Both(tf.Module):
         def __init__(self):
             super().__init__()
-            self.source, self.target = (TextProcessor.fit(side, vocab_size=size) for side, size in zip(sides, (10, 20)))
+            self.source, self.target = (
+                TextProcessor.fit(side, vocab_size=size) for side, size in zip(sides, (10, 20))
+            )
 
         @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
         def __call__(self, text):

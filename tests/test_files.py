@@ -28,15 +28,18 @@ def test_a_folder_of_ours_is_replaced_whole(tmp_path):
 
 def test_a_folder_that_holds_something_else_is_never_replaced(tmp_path):
     (tmp_path / "letters").write_text("dear")
-    with pytest.raises(InputError, match="holds letters already: give a new name"):
-        with replacing(tmp_path, holds=("one",)) as new:
-            new.mkdir()
+    told = "holds letters already: give a new name"
+    with pytest.raises(InputError, match=told), replacing(tmp_path, holds=("one",)) as new:
+        new.mkdir()
     assert (tmp_path / "letters").read_text() == "dear"
 
 
 def test_a_folder_is_not_replaced_by_a_file(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "kept").write_text("x")
-    with pytest.raises(InputError, match="is a folder that holds kept"), replacing(tmp_path / "folder") as new:
+    with (
+        pytest.raises(InputError, match="is a folder that holds kept"),
+        replacing(tmp_path / "folder") as new,
+    ):
         new.write_text("file")
     assert (tmp_path / "folder" / "kept").exists()
