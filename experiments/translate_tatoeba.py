@@ -111,7 +111,7 @@ def learning_curve(history):
     table = Table("epoch", "loss", "perplexity", "valid. perplexity", "valid. BLEU", "", box=None)
     highest = max(history["val_perplexity"])
     for epoch, values in enumerate(zip(*(history[name] for name in CURVE)), start=1):
-        bar = "█" * max(1, round(20 * values[2] / highest))
+        bar = "█" * max(1, round(14 * values[2] / highest))
         table.add_row(str(epoch), *(f"{value:.2f}" for value in values), bar)
     return table
 
