@@ -107,8 +107,10 @@ def _token_weights(sample_weight, real):
 
 def _token_losses(loss, logits, labels):
     """Loss and negative log-likelihood of each real token, (M,) float32."""
-    if hasattr(loss, "label_smoothing") or loss is None:
-        return token_cross_entropy(logits, labels, getattr(loss, "label_smoothing", 0.0))
+    if hasattr(loss, "of_tokens"):
+        return loss.of_tokens(labels, logits)
+    if loss is None:
+        return token_cross_entropy(logits, labels)
     _, nll = token_cross_entropy(logits, labels)
     if isinstance(loss, keras.losses.Loss):
         loss = loss.call  # each token's, before the reduction, so that sample weights tell

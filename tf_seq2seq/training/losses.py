@@ -51,6 +51,10 @@ class SequenceCrossEntropy(keras.losses.Loss):
         """
         return token_cross_entropy(y_pred, tf.cast(y_true, tf.int32), self.label_smoothing)[0]
 
+    def of_tokens(self, labels, logits):
+        """What `Seq2Seq` trains on: labels (M,), logits (M, V) -> loss and negative log-likelihood, (M,) float32."""
+        return token_cross_entropy(logits, labels, self.label_smoothing)
+
     def __call__(self, y_true, y_pred, sample_weight=None):
         """Mean loss of a real token, float32 scalar, nats; `sample_weight` is (B,) or (B, T)."""
         weight = tf.cast(tf.not_equal(y_true, PAD), tf.float32)
