@@ -143,10 +143,10 @@ class RNNEncoder(keras.layers.Layer):
         if self.reverse_source:
             ids = tf.reverse_sequence(ids, lengths, seq_axis=1)
         values = swap_time(embed(self.embeddings, ids, self.embeddings.dtype))  # (B, S) -> (S, B, E)
-        state = []
+        valid, state = tf.transpose(mask), []  # (B, S) -> (S, B)
         for number in range(self.depth):
             dropped = self.drop(values, training=training) if training else values
-            outputs, last = self._layer(number, dropped, tf.transpose(mask), lengths)
+            outputs, last = self._layer(number, dropped, valid, lengths)
             residual = self.residual_from is not None and number >= self.residual_from
             values = outputs + values if residual else outputs
             state.append(last)
