@@ -1,5 +1,8 @@
 """The experiments run: the notebook from top to bottom, the scripts' help, a short training and, marked, a whole one."""
 
+import doctest
+import gzip
+import importlib
 import importlib.util
 import json
 import os
@@ -15,6 +18,7 @@ import tf_seq2seq
 
 ROOT = Path(tf_seq2seq.__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
+BENCHMARKS = EXPERIMENTS / "benchmarks"
 NOTEBOOK = EXPERIMENTS / "quickstart.ipynb"
 SCRIPTS = ["synthetic_tasks.py", "translate_tatoeba.py"]
 
@@ -104,3 +108,155 @@ def test_reverse_is_learnt(synthetic_tasks, tmp_path):
     output = tmp_path / "results.json"
     synthetic_tasks.main(["--task", "reverse", "--model", "luong2015", "--output", str(output)])
     assert json.loads(output.read_text())["luong2015"]["exact_match"] >= 0.98
+
+
+ROW_FIELDS = [
+    "case",
+    "sentences_per_second",
+    "tokens_per_second",
+    "p50_ms",
+    "shortlist",
+    "precision",
+    "baseline",
+    "ratio",
+    "goal",
+]
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    """Gives a module of the benchmarks' folder, whose modules import each other by name."""
+    path = [*sys.path]
+    sys.path.insert(0, str(BENCHMARKS))
+    yield importlib.import_module
+    sys.path[:] = path
+
+
+def decoded(tokens_per_second, sentences_per_second=10.0):
+    """What one pass gives."""
+    speeds = {"sentences_per_second": sentences_per_second, "tokens_per_second": tokens_per_second}
+    return speeds | {"p50_ms": 2.0, "average_length": 12.0, "load_before": 0.1}
+
+
+@pytest.fixture
+def decode_report(benchmark, tmp_path, monkeypatch):
+    """All cases measured, one pass each, by programs whose speeds are known: ours 300, keras 100, torch 200 tokens/s."""
+    decode_speed = benchmark("decode_speed")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test500.ref.de").write_text("ein mann läuft über das gras .\n")
+    speeds = {"tf_seq2seq": 300.0, "keras": 100.0, "torch": 200.0}
+    one_pass = lambda name, args, case: (decoded(speeds[name]), ["ein mann läuft über das gras ."])
+    monkeypatch.setattr(benchmark("decode_programs"), "decode_pass", one_pass)
+    args = decode_speed.arguments(
+        ["--baselines", str(tmp_path), "--work", str(tmp_path / "work"), "--passes", "1"]
+    )
+    report = decode_speed.report_of(args, core=0)
+    decode_speed.measure(args, report, list(speeds), decode_speed.CASES)
+    return args, report
+
+
+@pytest.mark.parametrize("name", ["decode_speed", "decode_programs", "decode_floor"])
+def test_benchmark_examples_are_right(benchmark, name):
+    found = doctest.testmod(benchmark(name))
+    assert found.attempted > 0 and found.failed == 0
+
+
+@pytest.mark.parametrize(
+    "options, reason", [([], "give --baselines"), (["--baselines", "nowhere"], "vocab.txt")]
+)
+def test_decode_speed_without_baselines_says_why_it_is_skipped(benchmark, options, reason, capsys):
+    benchmark("decode_speed").main(options)
+    said = capsys.readouterr().out
+    assert said.startswith("skipped: ") and reason in said
+
+
+def test_decode_speed_has_a_row_of_the_asked_fields_for_each_case(benchmark, decode_report):
+    args, report = decode_report
+    cases = benchmark("decode_speed").CASES
+    assert [row["case"] for row in report["rows"]] == [case.name for case in cases]
+    assert all(list(row) == ROW_FIELDS for row in report["rows"])
+    assert {(row["baseline"], row["ratio"]) for row in report["rows"]} == {("torch", 1.5)}
+    assert {figures["tf_seq2seq"]["bleu"] for figures in report["measured"].values()} == {100.0}
+    assert json.loads(args.json.read_text()) == report
+
+
+def test_decode_speed_counts_the_median_and_goes_on_where_it_was_cut(benchmark, decode_report, monkeypatch):
+    args, report = decode_report
+    decode_speed = benchmark("decode_speed")
+    calls, speeds = [], iter([900.0, 400.0])
+
+    def one_pass(name, args, case):
+        calls.append((name, case.name))
+        return decoded(next(speeds)), [""]
+
+    monkeypatch.setattr(benchmark("decode_programs"), "decode_pass", one_pass)
+    args.passes = 3
+    decode_speed.measure(args, report, ["tf_seq2seq"], decode_speed.CASES[:1])
+    name = decode_speed.CASES[0].name
+    assert calls == [("tf_seq2seq", name)] * 2, "the first pass of three was there already"
+    (row,) = report["rows"]  # other cases have not all of their passes
+    assert row["tokens_per_second"] == 400.0 and row["ratio"] == 2.0
+    assert len(report["measured"][name]["tf_seq2seq"]["passes"]) == 3
+
+
+def test_decode_speed_without_a_peer_has_no_ratio(benchmark):
+    decode_speed = benchmark("decode_speed")
+    ours = decoded(300.0)
+    row = decode_speed.row_of(decode_speed.CASES[0], ours, {"tf_seq2seq": ours})
+    assert (row["baseline"], row["ratio"]) == (None, None) and list(row) == ROW_FIELDS
+
+
+def test_decode_speed_refuses_a_result_of_other_settings(benchmark, decode_report):
+    args, _ = decode_report
+    args.epochs = 7
+    with pytest.raises(SystemExit, match="another --json"):
+        benchmark("decode_speed").report_of(args, core=0)
+
+
+def test_decode_speed_share_of_the_floor(benchmark, decode_report):
+    """By hand: 15 million operations a row and step at 10^9 a second, beside 2.44 million for the encoder."""
+    decode_speed = benchmark("decode_speed")
+    _, report = decode_report
+    report["floor"] = {"gflops": {"float32": 1.0}, "read_gb_per_second": 1000.0}
+    floors = decode_speed.floors(report)
+    greedy, beam = floors["greedy-batch-32"], floors["beam-5-batch-32"]
+    assert greedy["tokens_per_second"] == pytest.approx(1e9 / (14.5e6 + 2.44e6), abs=1)
+    assert beam["tokens_per_second"] == pytest.approx(1e9 / (5 * 14.5e6 + 2.44e6), abs=1)
+    assert beam["share"] == pytest.approx(300 / beam["tokens_per_second"], rel=0.05)
+    assert beam["share_of_goal"] == pytest.approx(beam["share"] * 1.4 / 1.5, rel=1e-3)
+
+
+def test_decode_floor_of_one_row_is_reading_the_weights(benchmark):
+    """7.25 million weights of 2 bytes at 14.5 GB a second: a step takes a millisecond; a shortlist reads fewer."""
+    floor = benchmark("decode_floor").floor
+    measured = {"gflops": {"bfloat16": 1e9}, "read_gb_per_second": 14.5}
+    assert floor(measured, beam=1, batch=1, precision="bfloat16") == pytest.approx(1000, rel=0.01)
+    short = floor(measured, beam=1, batch=1, precision="bfloat16", columns=500)
+    assert short == pytest.approx(1000 * 7.25 / (3.15 + 0.256), rel=0.01)
+
+
+def test_own_program_prints_what_the_benchmark_reads(benchmark):
+    """Two hypotheses of 2 and 3 pieces and their ENDs in half a second."""
+    args = benchmark("tf_seq2seq_nmt").arguments(["decode", "--beam", "5", "--batch", "1"])
+    line = benchmark("tf_seq2seq_nmt").result(args, [[7, 8], [7, 8, 9]], [0.3, 0.2], 0.5)
+    figures = benchmark("decode_programs").decode_figures(f"a log\n{line}\n")
+    assert figures == {
+        "sentences_per_second": 4.0,
+        "tokens_per_second": 14.0,
+        "p50_ms": 300.0,
+        "average_length": 3.5,
+    }
+
+
+def test_opennmt_tf_gets_the_same_pieces_and_epochs(benchmark, tmp_path):
+    baseline = benchmark("opennmt_tf_baseline")
+    for language in ("en", "de"):
+        (tmp_path / f"train.bpe.{language}.gz").write_bytes(gzip.compress("▁a b\n▁c\n".encode()))
+    (tmp_path / "vocab.txt").write_text("▁a\nb\n")
+    folder = tmp_path / "opennmt_tf"
+    assert baseline.unpack(tmp_path, folder) == 2
+    assert (folder / "train.bpe.de").read_text() == "▁a b\n▁c\n"
+    assert (folder / "vocab.txt").read_text() == "<blank>\n<s>\n</s>\n▁a\nb\n"
+    baseline.configure(folder, steps=907)
+    assert json.loads((folder / "data.yml").read_text())["train"]["max_step"] == 907
+    assert json.loads((folder / "beam-5.yml").read_text())["params"]["beam_width"] == 5

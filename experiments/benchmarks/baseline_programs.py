@@ -1,4 +1,4 @@
-"""Running the two baselines of `quality_at_budget.py`: their interpreters, threads, budget and results."""
+"""Running the baselines of the two benchmarks beside this file: their interpreters, threads, budget and results."""
 
 import os
 import re
@@ -19,7 +19,7 @@ def run(command, log, threads, folder=None, more=None):
     """Runs a program with so many threads; its output goes to the file `log` and is returned.
 
     Raises:
-        Skipped: if it ends with another exit code than 0.
+        Skipped: if it does not start, or ends with another exit code than 0.
     """
     names = ["THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ | dict.fromkeys(names, str(threads))
@@ -27,7 +27,12 @@ def run(command, log, threads, folder=None, more=None):
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf8") as output:
         command = [str(part) for part in command]
-        done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            done = subprocess.run(
+                command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        except OSError as error:
+            raise Skipped(f"{command[0]} does not start: {error.strerror}") from error
     text = log.read_text(encoding="utf8", errors="replace")
     if done.returncode:
         last = (text.strip().splitlines() or ["no output"])[-1]
@@ -98,16 +103,25 @@ def torch_python(args):
     """An interpreter with PyTorch: the one given, or a virtual environment under the user's cache folder."""
     if args.torch_python:
         return args.torch_python
+    packages = [f"torch=={TORCH}", "numpy"]
+    return environment(f"torch-{TORCH}", sys.executable, packages, args.work / "torch" / "install.log")
+
+
+def environment(name, python, packages, log):
+    """The interpreter of a virtual environment under the user's cache folder, made by `python` unless it is there.
+
+    Raises:
+        Skipped: if it cannot be made, or the packages cannot be installed.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = cache / "tf_seq2seq" / f"torch-{TORCH}"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    folder = cache / "tf_seq2seq" / name
+    inside = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not (folder / "ready").exists():
-        print(f"torch: installing PyTorch {TORCH} into {folder} ...", flush=True)
-        log = args.work / "torch" / "install.log"
-        run([sys.executable, "-m", "venv", "--clear", folder], log, args.threads)
-        run([python, "-m", "pip", "install", f"torch=={TORCH}", "numpy"], log, args.threads)
+        print(f"installing {packages[0]} into {folder} ...", flush=True)
+        run([python, "-m", "venv", "--clear", folder], log, threads=1)
+        run([inside, "-m", "pip", "install", *packages], log, threads=1)
         (folder / "ready").touch()
-    return python
+    return inside
 
 
 def mkl_shim(args):

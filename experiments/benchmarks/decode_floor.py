@@ -1,0 +1,95 @@
+"""What the processor allows at best: matrix products and reads of one core, and the decoding speed that follows.
+
+    python decode_floor.py     prints one line of JSON
+
+Run by `decode_speed.py` with the threads and the core of everything else. The counts are of the common model:
+embeddings of 256, bidirectional encoder of 256 a direction, decoder of 512, 8,003 tokens.
+"""
+
+import json
+import os
+import time
+
+import numpy as np
+
+# Multiply-adds, in millions. A weight is read once a step, whatever the number of rows, and multiplied once a row.
+ENCODER = 0.96 + 0.26  # encoder and attention keys, for each token of the hypothesis given back
+DECODER = 2.62 + 0.01 + 0.52  # LSTM, scores and context, tanh layer: for each row and step
+UNITS = 512  # the projection has so many multiply-adds for each column
+VOCABULARY = 8003  # columns
+
+BYTES = {"float32": 4, "bfloat16": 2}
+PRODUCTS = [(160, 512, 8003), (512, 512, 8192), (1024, 1024, 4096)]  # rows, width in, width out
+READ = (512, 14648)  # 7.5 million weights: 30 MB in float32
+ROUNDS = 30
+
+
+def floor(measured, beam, batch, precision="float32", columns=None):
+    """The most output tokens a second: products at the best rate, every weight read once a step, nothing else.
+
+    A step costs what is more, multiplying for B * K rows or reading the weights; with `columns`, a shortlist, the
+    projection has only those. Sources end together and no step is in vain, so real searches stay below.
+
+    >>> measured = {"gflops": {"float32": 240.0}, "read_gb_per_second": 90.0}
+    >>> [round(floor(measured, *case)) for case in [(1, 32), (5, 32), (1, 1), (5, 1)]]
+    [14172, 3204, 3010, 3010]
+
+    Args:
+        measured: what `measure` gives.
+        beam, batch: K hypotheses a source, B sources at once.
+        precision: float32 or bfloat16.
+        columns: tokens of the shortlist; None for the whole vocabulary.
+
+    Returns:
+        tokens a second, float.
+    """
+    weights = DECODER + UNITS * (columns or VOCABULARY) / 1e6  # millions
+    flops = 1e9 * measured["gflops"][precision]
+    multiplying = 2e6 * weights * beam * batch / flops  # seconds a step
+    reading = 1e6 * weights * BYTES[precision] / (1e9 * measured["read_gb_per_second"])
+    return 1 / (max(multiplying, reading) / batch + 2e6 * ENCODER / flops)
+
+
+def measure():
+    """{"gflops": {precision: of the fastest product}, "read_gb_per_second": of 30 MB read again and again}."""
+    import tensorflow as tf
+
+    threads = int(os.environ.get("THREADS", "1"))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    gflops = {name: max(product_gflops(tf, shape, name) for shape in PRODUCTS) for name in BYTES}
+    return {
+        "gflops": {name: round(rate, 1) for name, rate in gflops.items()},
+        "read_gb_per_second": round(read_gb_per_second(), 1),
+    }
+
+
+def product_gflops(tf, shape, precision):
+    """10^9 operations a second of a matrix product in TensorFlow."""
+    rows, inside, outside = shape
+    left, right = tf.ones((rows, inside), precision), tf.Variable(tf.ones((inside, outside), precision))
+    product = tf.function(lambda left: tf.linalg.matmul(left, right)[0, 0])
+    return 2e-9 * rows * inside * outside / seconds(lambda: product(left).numpy())
+
+
+def read_gb_per_second():
+    """The fastest of some operations of NumPy that read 30 MB and write next to nothing."""
+    weights = np.full(READ, 0.5, np.float32)
+    one = np.ones(READ[1], np.float32)
+    flat = weights.ravel()
+    reads = [lambda: weights @ one, lambda: flat @ flat, lambda: weights.max()]
+    return 1e-9 * weights.nbytes / min(seconds(read) for read in reads)
+
+
+def seconds(work):
+    """The least of some rounds, so that a busy neighbour does not decide."""
+    rounds = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        work()
+        rounds.append(time.perf_counter() - begun)
+    return min(rounds)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure()))

@@ -1,0 +1,156 @@
+"""This package's own program for `decode_speed.py`, beside `keras_nmt.py` and `torch_nmt.py`: the same two commands.
+
+    tf_seq2seq_nmt.py train [--epochs 2] [--seed 1]
+    tf_seq2seq_nmt.py decode --beam 5 --batch 32
+
+BENCH_DATA names the data folder, THREADS the threads (default 1), as for those. The model: embeddings of 256, a
+bidirectional LSTM of 256 a direction, an LSTM decoder of 512, Luong's general attention, input feeding. Each command
+ends with a line that begins with RESULT; `decode` writes the hypotheses as pieces, one sentence a line.
+
+Shapes: **B** batch, **S** source length.
+"""
+
+import argparse
+import gzip
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[2]))  # the package, installed or not
+import keras
+import tensorflow as tf
+
+from tf_seq2seq import BeamSearch, Greedy, SequenceCrossEntropy, batches, luong2015
+from tf_seq2seq.data.vocabulary import END, PAD, UNK, Vocabulary
+
+BATCH_SIZE = 64  # sentences, in training
+MAX_LENGTH = 60  # tokens of a hypothesis, as in the peers' programs
+PRECISIONS = ["float32"]
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("mode", choices=["train", "decode"])
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--beam", type=int, default=5, help="beam size; 1 is greedy search")
+    parser.add_argument("--batch", type=int, default=32, help="sentences decoded at once")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the decoding")
+    parser.add_argument("--ckpt", default="model.keras", help="the model's file")
+    parser.add_argument("--out", default="hyp.txt", help="the hypotheses' file")
+    return parser.parse_args(argv)
+
+
+def read_pieces(data, name):
+    """The sentences of a file of the data folder, each a list of pieces."""
+    with gzip.open(Path(data) / f"{name}.gz", "rt", encoding="utf8") as lines:
+        return [line.split() for line in lines]
+
+
+def read_vocabulary(data):
+    return Vocabulary((Path(data) / "vocab.txt").read_text(encoding="utf8").split("\n")[:-1])
+
+
+def read_ids(data, name, vocabulary):
+    """The sentences as lists of ids, without END."""
+    number = {piece: id_ for id_, piece in enumerate(vocabulary.tokens)}
+    return [[number.get(piece, UNK) for piece in row] for row in read_pieces(data, name)]
+
+
+def build(vocab_size):
+    """The benchmark's common model, untrained."""
+    return luong2015(
+        vocab_size, vocab_size, units=512, depth=1, embedding_size=256, dropout=0.2, bidirectional=True
+    )
+
+
+def train(args, data):
+    """Plain `fit`: Adam, gradients clipped to a norm of 5, batches of sentences of like length."""
+    keras.utils.set_random_seed(args.seed)
+    vocabulary = read_vocabulary(data)
+    sides = [read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de")]
+    pairs = tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
+    model = build(len(vocabulary))
+    model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=5.0), SequenceCrossEntropy())
+    begun = time.time()
+    model.fit(
+        batches(pairs, batch_size=BATCH_SIZE, seed=args.seed, cache=True), epochs=args.epochs, verbose=2
+    )
+    seconds = time.time() - begun
+    tokens = args.epochs * sum(len(row) + 1 for row in sides[1])
+    print(
+        f"RESULT steps {int(model.optimizer.iterations)} wall {seconds:.1f}s tgt_tok/s {tokens / seconds:.1f} "
+        f"params {model.count_params()}"
+    )
+    model.save(args.ckpt)
+
+
+def search_of(model, args):
+    """The graph of a search: source_ids (B, S) int32 -> ids (B, T) int32 of the best hypothesis of each source."""
+    strategy = Greedy(max_length=MAX_LENGTH)
+    if args.beam > 1:
+        strategy = BeamSearch(args.beam, length_penalty="average", n_best=1, max_length=MAX_LENGTH)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
+    def search(source_ids):
+        state, memory = model.start({"source_ids": source_ids})
+        return strategy(model.step, state, memory, rows=tf.shape(source_ids)[0]).ids[:, 0]
+
+    return search
+
+
+def padded(rows):
+    """Source ids (B, S) int32, END at each row's end."""
+    longest = max(len(row) for row in rows)
+    return tf.constant([[*row, END, *[PAD] * (longest - len(row))] for row in rows], tf.int32)
+
+
+def decode(args, data):
+    """Warms up as the peers do, decodes the test set, sorted by length if in batches; times all but the loading."""
+    model = keras.saving.load_model(args.ckpt, compile=False)
+    vocabulary = read_vocabulary(data)
+    sources = read_ids(data, "test.bpe.en", vocabulary)
+    graph = search_of(model, args)
+
+    def search(rows):
+        return [[id_ for id_ in row if id_ not in (PAD, END)] for row in graph(padded(rows)).numpy().tolist()]
+
+    search(sources[:1])
+    search(sources[-args.batch :])
+    order = list(range(len(sources)))
+    if args.batch > 1:
+        order.sort(key=lambda row: len(sources[row]))
+    found, latencies, begun = {}, [], time.time()
+    for start in range(0, len(order), args.batch):
+        rows, at = order[start : start + args.batch], time.time()
+        found.update(zip(rows, search([sources[row] for row in rows])))
+        latencies.append(time.time() - at)
+    seconds = time.time() - begun
+    hypotheses = [found[row] for row in range(len(sources))]
+    print(result(args, hypotheses, latencies, seconds))
+    with open(args.out, "w", encoding="utf8") as out:
+        out.writelines(" ".join(vocabulary.tokens[id_] for id_ in row) + "\n" for row in hypotheses)
+
+
+def result(args, hypotheses, latencies, seconds):
+    """The line that the peers' programs print, too; a hypothesis's END counts as a token."""
+    tokens = sum(len(row) + 1 for row in hypotheses)
+    count, latencies = len(hypotheses), sorted(latencies)
+    middle, late = latencies[len(latencies) // 2], latencies[int(len(latencies) * 0.95)]
+    return (
+        f"RESULT beam {args.beam} batch {args.batch}: {count / seconds:.2f} sent/s {tokens / seconds:.1f} tok/s "
+        f"p50 {1e3 * middle:.1f} ms p95 {1e3 * late:.1f} ms avg_len {tokens / count:.2f}"
+    )
+
+
+def main(argv=None):
+    args = arguments(argv)
+    threads = int(os.environ.get("THREADS", "1"))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    {"train": train, "decode": decode}[args.mode](args, os.environ["BENCH_DATA"])
+
+
+if __name__ == "__main__":
+    main()
