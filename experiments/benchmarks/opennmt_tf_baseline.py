@@ -44,7 +44,11 @@ def python_3_10():
     found = [shutil.which("python3.10"), *sorted((root / "versions").glob("3.10*/bin/python"))]
     for python in filter(None, found):
         try:
-            subprocess.run([python, "-c", "import sys; assert sys.version_info[:2] == (3, 10)"], check=True)
+            subprocess.run(
+                [python, "-c", "import sys; assert sys.version_info[:2] == (3, 10)"],
+                check=True,
+                capture_output=True,
+            )
         except (OSError, subprocess.CalledProcessError):
             continue  # pyenv's own python3.10 fails unless that version is chosen
         return str(python)

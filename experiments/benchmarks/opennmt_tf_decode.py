@@ -11,9 +11,6 @@ import os
 import time
 
 import tensorflow as tf
-import tensorflow_addons as tfa
-
-tfa.register_all()  # the ops that the export may hold
 
 
 def arguments():
