@@ -213,6 +213,11 @@ def test_evaluate_prints_scores_with_signatures_and_samples(run, generator, fold
     assert (found["bleu"], found["signature"]) == (pytest.approx(bleu.value), bleu.signature)
     assert f"{found['bleu']:.1f}" in out and bleu.signature in out
     assert f"{found['chrf']:.1f}" in out and found["chrf_signature"] in out
+    assert (
+        f"{found['distinct1']:.3f} / {found['distinct2']:.3f}" in out
+        and f"{found['length_ratio']:.3f}" in out
+    )
+    assert f"{100 * found['repetition_rate']:.1f} %" in out and f"{found['self_bleu']:.1f}" in out
     assert f"{found['perplexity']:.2f}" in out and f"{100 * found['exact_match']:.1f} %" in out
     assert SOURCES[0] in out and TARGETS[0] in out and TARGETS[1] not in out  # 2 of the 4, evenly spread
 

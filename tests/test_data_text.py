@@ -13,7 +13,8 @@ import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tf_seq2seq.data.text import SPLITS, TextProcessor
+from tf_seq2seq.data.pieces import SPLITS
+from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.data.vocabulary import END, PAD, START, UNK, Vocabulary
 from tf_seq2seq.data.words import join_words, split_words
 from tf_seq2seq.errors import InputError

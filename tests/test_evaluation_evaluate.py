@@ -14,6 +14,7 @@ from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.evaluation.alignments import plot_generated
+from tf_seq2seq.evaluation.diversity import diversity, self_bleu
 from tf_seq2seq.evaluation.evaluate import evaluate, generate_texts, read_pairs
 from tf_seq2seq.evaluation.information import entropy
 from tf_seq2seq.evaluation.report import (
@@ -71,7 +72,30 @@ def test_scores_are_those_of_the_hypotheses(evaluation):
     texts = evaluation.hypotheses, evaluation.references
     assert evaluation.bleu == corpus_bleu(*texts) and evaluation.chrf == corpus_chrf(*texts)
     assert evaluation.chrf.value > 0 and evaluation.exact_match == exact_match(*texts)
+    assert evaluation.hypothesis_diversity == diversity(evaluation.hypotheses)
+    assert (
+        evaluation.reference_diversity == diversity(evaluation.references) != evaluation.hypothesis_diversity
+    )
     assert evaluation.sentences_per_second == len(PAIRS) / evaluation.seconds
+
+
+def test_self_bleu_is_among_the_hypotheses_of_a_source(generator, evaluation):
+    several = [generator(source).n_best() for source, _ in PAIRS]
+    assert [len(texts[0]) for texts in several] == [2] * 5
+    assert evaluation.self_bleu == self_bleu([texts[0] for texts in several])
+    table = as_text(scores_table(evaluation), width=200)
+    assert "self-BLEU" in table and evaluation.self_bleu.signature in table
+    found = numbers(evaluation)
+    assert (found["self_bleu"], found["self_bleu_signature"]) == evaluation.self_bleu
+
+
+def test_no_self_bleu_of_single_hypotheses(generator):
+    single = TextGenerator(
+        generator.model, generator.source_text, generator.target_text, BeamSearch(2, n_best=1, max_length=12)
+    )
+    found = evaluate(single, PAIRS, progress=False)
+    assert found.self_bleu is None and numbers(found)["self_bleu"] is None
+    assert "self-BLEU" not in as_text(scores_table(found)) and "distinct-1" in as_text(scores_table(found))
 
 
 def test_likelihood_is_the_sum_over_sentences_alone(generator, evaluation):
@@ -108,7 +132,12 @@ def test_the_report_tells_every_number(tmp_path, evaluation):
     assert found == numbers(evaluation)
     assert found["bleu"] == evaluation.bleu.value and found["signature"].startswith("nrefs:1|case:mixed")
     assert found["sentences"] == 5 and found["perplexity"] == evaluation.likelihood.perplexity
+    ours, theirs = evaluation.hypothesis_diversity, evaluation.reference_diversity
+    assert (found["distinct1"], found["distinct2"], found["repetition_rate"]) == ours
+    assert found["reference_distinct2"] == theirs.distinct2
     text = as_text(scores_table(evaluation), samples_table(sample_rows(evaluation, 3)), width=200)
+    assert f"{ours.distinct1:.3f} / {ours.distinct2:.3f}" in text
+    assert f"references {100 * theirs.repetition_rate:.1f} %" in text
     for part in (f"{evaluation.bleu.value:.1f}", evaluation.chrf.signature, "la casa", "el gato"):
         assert part in text
 

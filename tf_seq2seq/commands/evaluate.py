@@ -16,10 +16,14 @@ from tf_seq2seq.errors import InputError
 HELP = "score a model on pairs of source and reference"
 DESCRIPTION = """\
 Generates a target for every source and compares it with its reference. Prints corpus BLEU and chrF with
-sacreBLEU's signature, ROUGE, exact match, perplexity, token accuracy, entropy, speed, and samples beside
-their references (green: equal).
+sacreBLEU's signature, ROUGE, exact match, length ratio, diversity, perplexity, token accuracy, entropy,
+speed, and samples beside their references (green: equal).
 
-  perplexity = exp(-sum of log P(reference token) / number of reference tokens)
+  perplexity      = exp(-sum of log P(reference token) / number of reference tokens)
+  length ratio    = words generated / words of the references
+  distinct-n      = different n-grams of all texts / n-grams of all texts
+  repetition rate = sum over texts of (pairs of words - different ones) / sum over texts of pairs of words
+  self-BLEU       = mean sentence BLEU of each hypothesis against the others of its source (if there are any)
 """
 EPILOG = """\
 example:
@@ -37,7 +41,9 @@ def add_options(parser):
     add_search_options(parser)
     group = parser.add_argument_group("output")
     group.add_argument("--samples", type=int, default=10, metavar="N", help="samples to print (default 10)")
-    group.add_argument("--lowercase", action="store_true", help="BLEU, chrF and exact match ignore case")
+    group.add_argument(
+        "--lowercase", action="store_true", help="BLEU, chrF, exact match and diversity ignore case"
+    )
     group.add_argument(
         "--tokenize", default="13a", metavar="NAME", help="sacreBLEU's tokenizer (default 13a)"
     )

@@ -1,4 +1,4 @@
-"""Ids in whatever form a caller has them, brought into one.
+"""Ids in whatever form a caller has them, brought into one; and tokens likewise.
 
 Shapes: **B** batch, **T** length in tokens.
 """
@@ -6,7 +6,7 @@ Shapes: **B** batch, **T** length in tokens.
 import numpy as np
 import tensorflow as tf
 
-from tf_seq2seq.data.vocabulary import END, PAD, START, UNK
+from tf_seq2seq.data.vocabulary import END, PAD, SPECIAL_TOKENS, START, UNK
 from tf_seq2seq.errors import InputError
 
 
@@ -77,3 +77,21 @@ def bare_ids(ids, vocab_size):
     ids = known_ids(as_tensor(ids), vocab_size)
     ended = tf.cumsum(tf.cast(ids == END, tf.int32), axis=1) > 0
     return tf.ragged.boolean_mask(ids, ~ended & (ids != PAD) & (ids != START))
+
+
+def bare_tokens(tokens):
+    """Tokens up to the first END, without PAD, START and empty strings.
+
+    >>> bare_tokens([["<s>", "a", "<unk>", "</s>", "b", ""]])
+    <tf.RaggedTensor [[b'a', b'<unk>']]>
+
+    Args:
+        tokens: (B, T) string.
+
+    Returns:
+        A ragged tensor (B, None) of strings.
+    """
+    tokens = tf.convert_to_tensor(tokens)
+    ended = tf.cumsum(tf.cast(tokens == SPECIAL_TOKENS[END], tf.int32), axis=1) > 0
+    empty = (tokens == SPECIAL_TOKENS[PAD]) | (tokens == SPECIAL_TOKENS[START]) | (tokens == "")
+    return tf.ragged.boolean_mask(tokens, ~ended & ~empty)

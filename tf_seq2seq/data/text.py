@@ -8,15 +8,15 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_seq2seq.data.ids import as_tensor, bare_ids, known_ids
+from tf_seq2seq.data.ids import as_tensor, bare_ids, bare_tokens, known_ids
 from tf_seq2seq.data.normalization import normalized, normalized_batches
-from tf_seq2seq.data.pieces import BytePieces, SubwordPieces, TablePieces
+from tf_seq2seq.data.pieces import TablePieces, check_split, make_pieces
 from tf_seq2seq.data.subwords import train_subwords
-from tf_seq2seq.data.vocabulary import END, PAD, Vocabulary
+from tf_seq2seq.data.vocabulary import END, PAD, SPECIAL_TOKENS, Vocabulary
+from tf_seq2seq.data.word_spans import word_spans
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 
-SPLITS = ("words", "characters", "bytes", "subwords")
 _CONFIG, _VOCABULARY, _MODEL = "processor.json", "vocabulary.txt", "sentencepiece.model"
 
 
@@ -63,7 +63,7 @@ class TextProcessor(tf.Module):
         add_end=True,
     ):
         super().__init__()
-        _check_split(split)
+        check_split(split)
         if max_length is not None and max_length < 1 + add_end:
             raise InputError(f"max_length counts END, so it must be at least {1 + add_end}, not {max_length}")
         self.split = split
@@ -71,7 +71,7 @@ class TextProcessor(tf.Module):
         self.normalize = normalize
         self.max_length = max_length
         self.add_end = add_end
-        self.pieces = _pieces(split, vocabulary, model)
+        self.pieces = make_pieces(split, vocabulary, model)
         self._nfkc = normalize and split != "subwords"
         self._names = tf.constant(self.pieces.vocabulary.tokens)
 
@@ -110,7 +110,7 @@ class TextProcessor(tf.Module):
         Raises:
             InputError: if the sentences cannot give such a vocabulary.
         """
-        _check_split(split)
+        check_split(split)
         if split == "bytes":
             return cls(split, **options)
         lowercase, normalize = options.get("lowercase", False), options.get("normalize", True)
@@ -150,21 +150,10 @@ class TextProcessor(tf.Module):
         Returns:
             A ragged tensor (B, None) of int32, no row longer than `max_length`.
         """
-        text = as_tensor(text)
-        strings = text.dtype == tf.string
-        if text.shape.rank not in (1 if strings else 2, None):
-            raise InputError(
-                f"expected strings (B,) or ids (B, S), but shape {text.shape} came: make it a batch"
-            )
-        if strings:
-            ids = self.pieces.ids(normalized(text, self._nfkc, self.lowercase))
-        else:
-            ids = bare_ids(text, self.vocab_size)
-        if self.max_length is not None:
-            ids = ids[:, : self.max_length - self.add_end]
-        if self.add_end:
-            ids = tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)
-        return ids
+        text = self._batch(text)
+        if text.dtype != tf.string:
+            return self._cut(bare_ids(text, self.vocab_size), END)
+        return self._cut(self.pieces.ids(normalized(text, self._nfkc, self.lowercase)), END)
 
     def dense(self, text):
         """The ids of texts as a matrix.
@@ -187,10 +176,7 @@ class TextProcessor(tf.Module):
             (...,) string, valid UTF-8.
         """
         ids = known_ids(as_tensor(ids), self.vocab_size)
-        rows = tf.reshape(ids, [tf.reduce_prod(tf.shape(ids)[:-1]), tf.shape(ids)[-1]])  # (..., T) -> (N, T)
-        return tf.reshape(
-            self.pieces.text(bare_ids(rows, self.vocab_size)), tf.shape(ids)[:-1]
-        )  # (N,) -> (...,)
+        return _rowwise(lambda rows: self.pieces.text(bare_ids(rows, self.vocab_size)), ids)
 
     def tokens(self, ids):
         """The token of each id, special ones included, for labels of pictures and tables.
@@ -205,6 +191,57 @@ class TextProcessor(tf.Module):
             (..., T) string.
         """
         return tf.gather(self._names, known_ids(as_tensor(ids), self.vocab_size))
+
+    def tokens_of_text(self, text):
+        """The tokens of texts as they are written there: one that is UNK among the ids is its own self here.
+
+        >>> processor = TextProcessor("words", vocabulary=Vocabulary(["el"]))
+        >>> processor.tokens_of_text(["el gato"]), processor.ids(["el gato"])
+        (<tf.RaggedTensor [[b'el', b'gato', b'</s>']]>, <tf.RaggedTensor [[4, 1, 3]]>)
+
+        Args:
+            text: (B,) strings, or ids as the class describes, which give the tokens of the vocabulary.
+
+        Returns:
+            A ragged tensor (B, None) of strings, one for each of `ids`.
+        """
+        text = self._batch(text)
+        if text.dtype != tf.string:
+            ids = self.ids(text)
+            return ids.with_flat_values(self.tokens(ids.flat_values))
+        return self._cut(
+            self.pieces.tokens(normalized(text, self._nfkc, self.lowercase)), SPECIAL_TOKENS[END]
+        )
+
+    def text_of_tokens(self, tokens):
+        """The texts that tokens stand for, made as `text` does; tokens need not be in the vocabulary.
+
+        Args:
+            tokens: (..., T) string, "<pad>" or "" at the right of shorter rows.
+
+        Returns:
+            (...,) string, valid UTF-8.
+        """
+        return _rowwise(lambda rows: self.pieces.joined(bare_tokens(rows)), tf.convert_to_tensor(tokens))
+
+    def word_spans(self, tokens):
+        """The words of one sentence and which of them each of its tokens, list of str, is of: `WordSpans`."""
+        return word_spans(tokens, self.split)
+
+    def _batch(self, text):
+        """Strings (B,) or ids (B, S) as a tensor."""
+        text = as_tensor(text)
+        if text.shape.rank not in (1 if text.dtype == tf.string else 2, None):
+            raise InputError(
+                f"expected strings (B,) or ids (B, S), but shape {text.shape} came: make it a batch"
+            )
+        return text
+
+    def _cut(self, rows, end):
+        """Ragged rows of at most the maximum length, with the end if there shall be one."""
+        if self.max_length is not None:
+            rows = rows[:, : self.max_length - self.add_end]
+        return tf.concat([rows, tf.fill([rows.nrows(), 1], end)], axis=1) if self.add_end else rows
 
     def save(self, folder):
         """Writes a folder: processor.json beside vocabulary.txt or sentencepiece.model."""
@@ -231,7 +268,7 @@ class TextProcessor(tf.Module):
         try:
             config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
             size = config.pop("vocab_size")
-            _check_split(config["split"])
+            check_split(config["split"])
             if config["split"] == "subwords":
                 config["model"] = (folder / _MODEL).read_bytes()
             elif config["split"] != "bytes":
@@ -251,20 +288,7 @@ class TextProcessor(tf.Module):
         return processor
 
 
-def _check_split(split):
-    if split not in SPLITS:
-        raise InputError(f"split is one of {', '.join(SPLITS)}, not {split!r}")
-
-
-def _pieces(split, vocabulary, model):
-    if split == "bytes":
-        return BytePieces()
-    if split == "subwords":
-        if not isinstance(model, bytes):
-            raise InputError(
-                "subwords need `model`, the bytes of a sentencepiece.model: TextProcessor.fit makes one"
-            )
-        return SubwordPieces(model)
-    if not isinstance(vocabulary, Vocabulary):
-        raise InputError(f"{split} need `vocabulary`, a Vocabulary: TextProcessor.fit makes one")
-    return TablePieces(vocabulary, split)
+def _rowwise(function, rows):
+    """`function` of a matrix of rows, for rows with any leading dimensions: (..., T) -> (...,)."""
+    matrix = tf.reshape(rows, [tf.reduce_prod(tf.shape(rows)[:-1]), tf.shape(rows)[-1]])  # (..., T) -> (N, T)
+    return tf.reshape(function(matrix), tf.shape(rows)[:-1])  # (N,) -> (...,)

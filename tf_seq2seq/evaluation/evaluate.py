@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.evaluation.diversity import Diversity, diversity, self_bleu
 from tf_seq2seq.evaluation.information import unigram_entropy
 from tf_seq2seq.evaluation.scores import Bleu, Rouge, Score, corpus_bleu, corpus_chrf, exact_match, rouge
 from tf_seq2seq.evaluation.teacher_forced import Likelihood, likelihood
@@ -23,6 +24,8 @@ class Evaluation:
         likelihood: teacher-forced numbers of the references: perplexity, bits a token, accuracy, output
             entropy.
         hypothesis_entropy, reference_entropy: bits, of the distribution of single words.
+        hypothesis_diversity, reference_diversity: distinct-1 and distinct-2 and the repetition rate.
+        self_bleu: of the hypotheses of each source, with its signature; None where each has one only.
         seconds: of generation alone.
         sources, hypotheses, references: lists of str, in the split's order.
     """
@@ -34,6 +37,9 @@ class Evaluation:
     likelihood: Likelihood
     hypothesis_entropy: float
     reference_entropy: float
+    hypothesis_diversity: Diversity
+    reference_diversity: Diversity
+    self_bleu: Score | None
     seconds: float
     sources: list
     hypotheses: list
@@ -56,8 +62,8 @@ def evaluate(generator, split, *, limit=None, batch_size=64, lowercase=False, to
             str.
         limit: at most so many pairs, from the beginning.
         batch_size: sentences generated at once.
-        lowercase: whether BLEU, chrF and exact match ignore case.
-        tokenize: sacreBLEU's tokenizer.
+        lowercase: whether BLEU, chrF, exact match, diversity and self-BLEU ignore case.
+        tokenize: sacreBLEU's tokenizer, of BLEU, diversity and self-BLEU.
         progress: whether to show a bar on standard error.
 
     Returns:
@@ -71,17 +77,22 @@ def evaluate(generator, split, *, limit=None, batch_size=64, lowercase=False, to
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with _bar(progress) as bar:
         start = time.perf_counter()
-        hypotheses = _generate(generator, sources, batches, bar)
+        several = _generate(generator, sources, batches, bar)
         seconds = time.perf_counter() - start
         rated = likelihood(generator, _rating_batches(sources, references, batches, bar))
+    hypotheses = [texts[0] for texts in several]
+    words = {"lowercase": lowercase, "tokenize": tokenize}
     return Evaluation(
-        bleu=corpus_bleu(hypotheses, references, lowercase=lowercase, tokenize=tokenize),
+        bleu=corpus_bleu(hypotheses, references, **words),
         chrf=corpus_chrf(hypotheses, references, lowercase=lowercase),
         rouge=rouge(hypotheses, references),
         exact_match=exact_match(hypotheses, references, lowercase=lowercase),
         likelihood=rated,
         hypothesis_entropy=_word_entropy(hypotheses),
         reference_entropy=_word_entropy(references),
+        hypothesis_diversity=diversity(hypotheses, **words),
+        reference_diversity=diversity(references, **words),
+        self_bleu=self_bleu(several, **words) if max(map(len, several)) > 1 else None,
         seconds=seconds,
         sources=sources,
         hypotheses=hypotheses,
@@ -101,7 +112,8 @@ def generate_texts(generator, sources, batch_size=64):
         list of str.
     """
     rows = range(len(sources))
-    return _generate(generator, sources, [rows[start : start + batch_size] for start in rows[::batch_size]])
+    batches = [rows[start : start + batch_size] for start in rows[::batch_size]]
+    return [texts[0] for texts in _generate(generator, sources, batches)]
 
 
 def read_pairs(split, limit=None):
@@ -134,12 +146,13 @@ def _read(split, limit):
 
 
 def _generate(generator, sources, batches, bar=None):
-    hypotheses = [""] * len(sources)
+    """The texts of each source, best first."""
+    several = [[""]] * len(sources)
     for rows in _tracked(batches, bar, "generating"):
-        texts = generator([sources[row] for row in rows]).best()
-        for row, text in zip(rows, texts):
-            hypotheses[row] = text
-    return hypotheses
+        found = generator([sources[row] for row in rows]).n_best()
+        for row, texts in zip(rows, found):
+            several[row] = texts
+    return several
 
 
 def _rating_batches(sources, references, batches, bar):

@@ -112,9 +112,11 @@ def numbers(evaluation):
         evaluation: an `Evaluation`.
 
     Returns:
-        dict of str to float, int or str.
+        dict of str to float, int or str; None for a perplexity that is infinite, and for the self-BLEU of
+        single hypotheses.
     """
-    rated = evaluation.likelihood
+    rated, self_bleu = evaluation.likelihood, evaluation.self_bleu
+    ours, theirs = evaluation.hypothesis_diversity, evaluation.reference_diversity
     return {
         "bleu": evaluation.bleu.value,
         "signature": evaluation.bleu.signature,
@@ -132,6 +134,10 @@ def numbers(evaluation):
         "output_entropy_bits": rated.output_entropy,
         "hypothesis_entropy_bits": evaluation.hypothesis_entropy,
         "reference_entropy_bits": evaluation.reference_entropy,
+        **ours._asdict(),
+        **{f"reference_{name}": value for name, value in theirs._asdict().items()},
+        "self_bleu": self_bleu and self_bleu.value,
+        "self_bleu_signature": self_bleu and self_bleu.signature,
         "sentences": len(evaluation.hypotheses),
         "tokens": int(rated.tokens),
         "seconds": evaluation.seconds,
@@ -161,6 +167,7 @@ def _score_rows(evaluation):
         ("ROUGE-1 / 2 / L", f"{rouge.rouge1:.3f} / {rouge.rouge2:.3f} / {rouge.rougeL:.3f}", rouge.signature),
         ("exact match", f"{100 * evaluation.exact_match:.1f} %", "of whole sentences"),
         ("length ratio", f"{evaluation.bleu.length_ratio:.3f}", "words generated to words of the references"),
+        *_diversity_rows(evaluation),
         (
             "perplexity",
             f"{rated.perplexity:.2f}",
@@ -171,6 +178,28 @@ def _score_rows(evaluation):
         ("speed", f"{evaluation.sentences_per_second:.0f}", "sentences a second"),
         ("sentences", f"{len(evaluation.hypotheses):,}", f"{int(rated.tokens):,} tokens in the references"),
     ]
+
+
+def _diversity_rows(evaluation):
+    ours, theirs = evaluation.hypothesis_diversity, evaluation.reference_diversity
+    rows = [
+        (
+            "distinct-1 / 2",
+            f"{ours.distinct1:.3f} / {ours.distinct2:.3f}",
+            "different words and pairs of words to all of them; "
+            f"references {theirs.distinct1:.3f} / {theirs.distinct2:.3f}",
+        ),
+        (
+            "repetition rate",
+            f"{100 * ours.repetition_rate:.1f} %",
+            "of pairs of words came before in the same text; "
+            f"references {100 * theirs.repetition_rate:.1f} %",
+        ),
+    ]
+    if evaluation.self_bleu is not None:
+        how = f"among the hypotheses of a source; {evaluation.self_bleu.signature}"
+        rows.append(("self-BLEU", f"{evaluation.self_bleu.value:.1f}", how))
+    return rows
 
 
 def _markdown_row(cells):
