@@ -182,6 +182,60 @@ def test_text_keeps_leading_dimensions_and_stops_at_end(processors, split):
     assert tokens[0, 1, 0].numpy().decode() == processor.vocabulary.token(two[0])
 
 
+@pytest.mark.parametrize("split", SPLITS)
+def test_texts_of_tokens_are_texts_of_their_ids(processors, split):
+    """Any ids, special ones and impossible sequences included."""
+    processor = processors[split]
+    ids = np.random.default_rng(0).integers(0, processor.vocab_size, [20, 5, 12])
+    ids = np.where(np.random.default_rng(1).random(ids.shape) < 0.15, np.arange(12) % 4, ids)
+    tokens = processor.tokens(ids)
+    np.testing.assert_array_equal(processor.text_of_tokens(tokens), processor.text(ids))
+    assert processor.text_of_tokens(tokens[0, 0]).shape == []
+    assert strings(processor.text_of_tokens([["<s>", "<unk>", "</s>", "a"], ["", "<pad>", "", ""]])) == [
+        "⁇",
+        "",
+    ]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("options", [{}, {"max_length": 5, "lowercase": True}, {"add_end": False}])
+def test_tokens_of_texts_stand_beside_their_ids(processors, split, options):
+    whole = processors[split]
+    processor = TextProcessor(
+        split,
+        vocabulary=None if split in ("bytes", "subwords") else whole.vocabulary,
+        model=getattr(whole.pieces, "model", None),
+        **options,
+    )
+    texts = [*SENTENCES, "Ein Žluťoučký 你好 kůň", ""]
+    ids, tokens = processor.ids(texts), processor.tokens_of_text(texts)
+    np.testing.assert_array_equal(tokens.row_splits, ids.row_splits)
+    names, known = processor.tokens(ids.flat_values).numpy(), ids.flat_values.numpy() != UNK
+    np.testing.assert_array_equal(tokens.flat_values.numpy()[known], names[known])
+    assert processor.tokens_of_text(ids).to_list() == ids.with_flat_values(names).to_list()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_unknown_tokens_are_read_from_the_text_and_written_back(processors, split):
+    processor = processors[split]
+    texts = ["Ein Žluťoučký (kůň), l'Žid!", "你好 kůň ▁ě"]
+    assert split == "bytes" or UNK in processor.ids(texts).flat_values.numpy()
+    tokens = processor.tokens_of_text(texts).to_tensor("")
+    expected = [text.replace("▁", {"subwords": "", "words": "_"}.get(split, "▁")) for text in texts]
+    assert strings(processor.text_of_tokens(tokens)) == expected
+
+
+def test_tokens_of_another_processor_are_joined_to_words_of_their_own(processors):
+    """What an unknown word is replaced by: a piece that the target's model does not know, or a whole text."""
+    subwords = processors["subwords"]
+    tokens = [["▁", "▁Žlu", "ť", "▁", "New York"], ["▁Žlu", "▁Žlu", "", ""], ["▁", "<0x41>", "", ""]]
+    tokens = [(row + [""] * 5)[:5] for row in tokens]
+    assert strings(subwords.text_of_tokens(tokens)) == ["Žluť New York", "Žlu Žlu", "<0x41>"]
+    assert strings(processors["bytes"].text_of_tokens([["<0xC3>", "<0xB1>", "oño", "<0x41>"]])) == ["ñoñoA"]
+    words = processors["words"].text_of_tokens([["(", "Žlu", "￭'s", "▁Zürich", ")", "."]])
+    assert strings(words) == ["(Žlu's Zürich)."]
+
+
 @pytest.mark.parametrize("algorithm", ["unigram", "bpe"])
 def test_subwords_are_the_same_every_time_even_from_a_sample(algorithm, capfd):
     rng = random.Random(0)
@@ -325,7 +379,8 @@ print(json.dumps(answer))
 def there_and_back(processor):
     def function(text):
         ids = processor.dense(text)
-        return tf.strings.join([processor.text(ids), processor.tokens(ids)[:, 0]])
+        again = processor.text_of_tokens(processor.tokens_of_text(text).to_tensor(""))
+        return tf.strings.join([processor.text(ids), processor.tokens(ids)[:, 0], again])
 
     return function
 
