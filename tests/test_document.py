@@ -112,7 +112,8 @@ def test_steps_equal_document(document, case):
     state, memory = model.start({"source_ids": arrays["source_ids"]})
     states = []
     for position in range(ids.shape[1]):
-        log_probs, state, _ = model.step(ids[:, position], state, memory)
+        output = model.step(ids[:, position], state, memory)
+        log_probs, state = output.log_probs, output.state
         real = ids[:, position] != 0
         expected = arrays["probabilities"][:, position]
         np.testing.assert_allclose(np.exp(log_probs)[real], expected[real], **CLOSE)

@@ -104,7 +104,8 @@ def test_teacher_forcing_is_the_step_in_a_loop(name):
     assert all(leaf.dtype == tf.float32 and leaf.shape[0] == 4 for leaf in tf.nest.flatten(state))
     for time in range(inputs["target_ids"].shape[1]):
         before = state
-        log_probs, state, looked = model.step(inputs["target_ids"][:, time], state, memory)
+        output = model.step(inputs["target_ids"][:, time], state, memory)
+        log_probs, state, looked = output.log_probs, output.state, output.alignments
         tf.nest.assert_same_structure(before, state)
         np.testing.assert_allclose(log_probs, tf.nn.log_softmax(logits[:, time]), **CLOSE)
         if alignments is None:

@@ -6,8 +6,8 @@ its tokens. Then
 
 1. an expansion by END that is among its source's K best expansions is *finished*: it leaves the beam, is
    frozen, and enters the source's pool, which keeps the `n_best` finished hypotheses with the best scores.
-   The score is the log-prob over the length penalty; END counts. An expansion by END that is not among the K
-   best is dropped;
+   The score is the log-prob under the length penalty, plus the coverage penalty; END counts. An expansion by
+   END that is not among the K best is dropped;
 2. the K best expansions by another token are the next live hypotheses, so the beam does not become narrower
    as hypotheses finish (they are found among the 2K best of all: at most K of these are by END);
 3. a source is done when its stopping rule says so, or when its hypotheses have reached their maximum length.
@@ -17,12 +17,11 @@ its tokens. Then
 With K at least as large as the number of sequences this is a search of all of them. Among equal scores the
 hypothesis that finished earlier, else the one with the better parent, else the lower id, comes first.
 
-Stopping rules: `optimal` ends when no live hypothesis can still enter the pool, whatever follows, up to the
-maximum length: it gives what running to the maximum length gives. `first_finished` ends when one hypothesis
-is finished; with a beam of 1 that is greedy search.
+*Best* is by log-prob. A repetition penalty changes what is summed (see `constraints`), a stepwise coverage penalty is
+added to it, and phrases that must appear share the places of the beam (see `lexical`).
 
-Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **W** what a step can emit, **H** =
-`n_best` hypotheses given back, **T** target length, **S** source length.
+Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **W** what a step can emit, **M** expansions of a
+source, **H** = `n_best` hypotheses given back, **T** target length, **S** source length.
 """
 
 from typing import Any, NamedTuple
@@ -30,48 +29,56 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from tf_seq2seq.data.vocabulary import END, START
-from tf_seq2seq.decoding import beams
-from tf_seq2seq.decoding.hypotheses import Hypotheses
+from tf_seq2seq.data.vocabulary import END
+from tf_seq2seq.decoding import beams, lengths, lexical, loop, pool, stopping
+from tf_seq2seq.decoding.candidates import NEVER
+from tf_seq2seq.decoding.conditions import as_conditions
+from tf_seq2seq.decoding.coverage import as_coverage_penalty
+from tf_seq2seq.decoding.expansions import Expansions
 from tf_seq2seq.decoding.penalties import as_length_penalty
+from tf_seq2seq.decoding.rules import Rules
 from tf_seq2seq.errors import InputError
 
-STOPPING_RULES = ("optimal", "first_finished")
 
+class Beam(NamedTuple):
+    """The live hypotheses of each source and what is known of it.
 
-class _Live(NamedTuple):
-    ids: Any  # (B, K) int32, the last token
-    log_probs: Any  # (B, K) float32, -inf: an empty place
-    lengths: Any  # (B,) int32
+    Fields:
+        ids: (B, K) int32, the last token.
+        done: (B,) bool.
+        totals: (B, K) float32, what hypotheses are ranked by, nats; -inf: an empty place.
+        log_probs: (B, K) float32, nats, the model's own.
+        length: (B,) int32, tokens of the live hypotheses.
+        limits: (B,) int32, the most tokens.
+        finished: (B,) int32, how many have finished so far.
+        pool: `Pool`.
+        followed, phrases: of the rules and of lexical constraints.
+        coverage: (B, K, S) float32, attention paid so far; () without a coverage penalty.
+        conditions: `Conditions`.
+    """
 
-
-class _Finished(NamedTuple):
-    scores: Any  # (B, H) float32, -inf: an empty place
-    log_probs: Any  # (B, H) float32
-    lengths: Any  # (B, H) int32
-    beams: Any  # (B, H) int32, the live hypothesis that END was added to
-
-
-class _Expansions(NamedTuple):
-    log_probs: Any  # (B, 2K) float32, best first
-    ids: Any  # (B, 2K) int32
-    parents: Any  # (B, 2K) int32
-
-
-class _History(NamedTuple):
-    parents: Any  # of each step (B, K) int32
-    ids: Any  # of each step (B, K) int32
-    alignments: Any  # of each step (N, S) float32
+    ids: Any
+    done: Any
+    totals: Any
+    log_probs: Any
+    length: Any
+    limits: Any
+    finished: Any
+    pool: Any
+    followed: Any
+    phrases: Any
+    coverage: Any
+    conditions: Any
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
 class BeamSearch:
-    """Beam search with a length penalty, frozen finished hypotheses and an optimal stop; rules in the module.
+    """Beam search with penalties, constraints, frozen finished hypotheses and an optimal stop; rules in the module.
 
     >>> from tf_seq2seq.models.contracts import StepOutput
     >>> table = tf.math.log([[0.0, 0.1, 0.0, 0.5, 0.4], [0.0, 0.2, 0.0, 0.3, 0.5]])
     >>> def step(ids, state, memory):
-    ...     return StepOutput(tf.gather(table, tf.where(ids == START, 1, 0)), state, None)
+    ...     return StepOutput(tf.gather(table, tf.where(ids == 2, 1, 0)), state, None)
     >>> found = BeamSearch(2, length_penalty="none", max_length=5)(step, state=(), memory=(), rows=1)
     >>> found.ids.numpy().tolist(), [round(score, 3) for score in found.scores.numpy()[0].tolist()]
     ([[[3, 0], [4, 3]]], [-1.204, -1.386])
@@ -79,187 +86,215 @@ class BeamSearch:
     Args:
         beam_size: K, live hypotheses a source.
         length_penalty: `LengthPenalty`, or the name of one with its default strength.
-        max_length: the most tokens, END counted.
+        max_length: the most tokens, END counted: an int, or (a, b) for a times the source's length plus b.
         n_best: H, hypotheses given back, at most `beam_size` (the default). The fewer, the earlier `optimal`
             ends.
-        stop: the stopping rule, `optimal` or `first_finished`.
+        stop: the stopping rule, see `stopping`.
+        min_length: the fewest tokens, END counted, as `max_length`.
+        constraints: a list of constraints, see `constraints`.
+        coverage_penalty: `CoveragePenalty`, the name of one, or None. It needs a model with attention.
+        patience: p of the stopping rule `patience`.
 
     Raises:
         InputError: if a size is below 1, `n_best` above `beam_size`, or there is no rule or penalty of that
-        name.
+            name.
 
     Source: Sutskever et al. 2014, "Sequence to Sequence Learning with Neural Networks", section 3.2; Wu et
-    al. 2016, section 7 (length penalty); Huang et al. 2017, "When to Finish? Optimal Beam Search" (the stop).
+        al. 2016, section 7 (penalties).
     """
 
-    def __init__(self, beam_size=4, length_penalty="gnmt", max_length=100, n_best=None, stop="optimal"):
+    def __init__(
+        self,
+        beam_size=4,
+        length_penalty="gnmt",
+        max_length=100,
+        n_best=None,
+        stop="optimal",
+        min_length=1,
+        constraints=(),
+        coverage_penalty=None,
+        patience=1.0,
+    ):
         self.beam_size = beams.positive("beam_size", beam_size)
         self.length_penalty = as_length_penalty(length_penalty)
-        self.max_length = beams.positive("max_length", max_length)
+        self.max_length = lengths.checked("max_length", max_length)
         self.n_best = beams.positive("n_best", self.beam_size if n_best is None else n_best)
-        self.stop = stop
+        self.stop, self.patience = stopping.checked(stop, patience)
+        self.rules = Rules(constraints, min_length)
+        self.coverage_penalty = as_coverage_penalty(coverage_penalty)
         if self.n_best > self.beam_size:
             raise InputError(f"n_best is {n_best}, but only beam_size = {beam_size} hypotheses are kept")
-        if stop not in STOPPING_RULES:
-            raise InputError(
-                f"no stopping rule is called {stop!r}; choose one of {', '.join(STOPPING_RULES)}"
-            )
 
-    def __call__(self, step, state, memory, rows, limit=None):
+    def __call__(self, step, state, memory, rows, conditions=None):
         """Searches in the graph.
 
         Args:
             step: `step(ids (N,) int32, state, memory) -> StepOutput`.
-            state: nest, every leaf (B, ...); it is repeated K times and gathered by parent at every step.
-            memory: nest, every leaf (B, ...); it is repeated K times once.
+            state: nest, every leaf (B, ...); it is gathered by parent at every step.
+            memory: nest, every leaf (B, ...); it is repeated K times, not gathered by parent.
             rows: B, int or int32 scalar.
-            limit: the most tokens of each source, () or (B,), where it is less than `max_length`.
+            conditions: `Conditions` of the sources, or None.
 
         Returns:
             `Hypotheses` with K = `n_best`.
+
+        Raises:
+            InputError: if a length or penalty needs a source mask that the conditions lack.
         """
-        limits = beams.limits(self.max_length, limit, rows)
+        beam, longest = self.start(rows, as_conditions(conditions, rows))
+        beam, record = loop.search(step, state, memory, beam, self.choose, longest, self.beam_size)
+        return pool.hypotheses(*pool.completed(beam.pool, self.unfinished(beam)), record)
+
+    def start(self, rows, conditions):
+        """The `Beam` of `rows` sources with one live hypothesis each, the empty one, and the most steps."""
+        size = [rows, self.beam_size]
+        limits = lengths.limits(self.max_length, conditions, rows)
         longest = beams.longest(limits)
-        memory = beams.repeat(memory, self.beam_size)
-        aligned = False
-
-        def advance(time, live, finished, done, state, history):
-            nonlocal aligned
-            output = step(tf.reshape(live.ids, [-1]), state, memory)
-            aligned = output.alignments is not None
-            expansions = self._expand(output.log_probs, live)
-            finished = self._finish(expansions, finished, done, time + 1)
-            live, parents = self._go_on(expansions, live, done, time + 1)
-            history = _write(history, time, parents, live.ids, output.alignments)
-            done |= (time + 1 >= limits) | self._stops(live, finished, time + 2, limits)
-            state = beams.like(beams.gather(output.state, parents), state)
-            return time + 1, live, finished, done, state, history
-
-        start = (
-            0,
-            self._empty_beam(rows),
-            self._empty_pool(rows),
-            tf.zeros([rows], tf.bool),
-            beams.repeat(state, self.beam_size),
-            _new_history(longest),
+        totals = tf.broadcast_to(tf.where(tf.range(self.beam_size) == 0, 0.0, NEVER), size)
+        coverage = ()
+        if self.coverage_penalty:
+            conditions.source_lengths("a coverage penalty")
+            coverage = tf.zeros([*size, tf.shape(conditions.source_mask)[1]])
+        beam = Beam(
+            ids=tf.broadcast_to(conditions.start_ids[:, None], size),
+            done=tf.zeros([rows], tf.bool),
+            totals=totals,
+            log_probs=totals,
+            length=tf.zeros([rows], tf.int32),
+            limits=limits,
+            finished=tf.zeros([rows], tf.int32),
+            pool=pool.empty(rows, self.n_best),
+            followed=self.rules.start(conditions, rows, self.beam_size, longest),
+            phrases=lexical.start(conditions, rows, self.beam_size),
+            coverage=coverage,
+            conditions=conditions,
         )
-        going = lambda time, live, finished, done, *_: (time == 0) | ((time < longest) & ~tf.reduce_all(done))
-        _, live, finished, _, _, history = tf.while_loop(going, advance, start)
-        return self._collect(live, finished, history, aligned)
+        return beam, longest
+
+    def choose(self, time, output, beam, bonus=None):
+        """Goes on by a step, as `loop.search` has it.
+
+        Args:
+            time: () int32, tokens said so far.
+            output: `StepOutput` of the live hypotheses; of the first step, of the sources.
+            beam: `Beam`.
+            bonus: function of token ids (B, M) -> (B, M) float32, added to ranks; or None.
+
+        Returns:
+            `Beam` and `loop.Choice`.
+        """
+        each = beams.rows_each(output.logits, beam.done)  # 1 at the first step, then K
+        beam = self._covered(beam, output, each)
+        best = self._expand(time, output, beam, each, bonus).best(2 * self.beam_size)
+        beam = self._finish(best, beam, time + 1)
+        best = best.best(self.beam_size, tf.where(best.ids == END, NEVER, best.ranks))
+        return self._go_on(best, beam, time), loop.Choice(best.ids, best.token_log_probs, best.parents)
+
+    def _covered(self, beam, output, each):
+        """The beam with the attention of this step in its coverage, of the rows that there are: (B, k, S)."""
+        if not self.coverage_penalty:
+            return beam
+        if output.alignments is None:
+            raise InputError("a coverage penalty needs a model with attention; this one gives no alignments")
+        new = tf.reshape(output.alignments, [-1, each, tf.shape(output.alignments)[1]])
+        new = tf.where(beam.done[:, None, None], 0.0, new)
+        return beam._replace(coverage=beam.coverage[:, :each] + new)
+
+    def _expand(self, time, output, beam, each, bonus):
+        """The expansions of each source that may matter.
+
+        The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than
+        END to the next beam, and at most K to the K best of all.
+        """
+        count = self.beam_size + 1
+        if isinstance(beam.phrases, tuple):
+            found = self.rules.best(output, count, time, beam.followed, beam.conditions)  # (N, w) each
+        else:
+            values, log_probs = self.rules.all(output, time, beam.followed, beam.conditions)
+            found = lexical.candidates(values, log_probs, beam, each, count)
+        totals = found.values + tf.reshape(beam.totals[:, :each], [-1, 1])
+        sums = found.log_probs + tf.reshape(beam.log_probs[:, :each], [-1, 1])
+        ranks = totals
+        if self.coverage_penalty and self.coverage_penalty.stepwise:
+            ranks += tf.reshape(self._coverage_score(beam), [-1, 1])
+        expansions = Expansions.of_rows(each, ranks, totals, sums, found.log_probs, found.ids)
+        if bonus is not None:
+            expansions = expansions._replace(ranks=expansions.ranks + bonus(expansions.ids))
+        return expansions if isinstance(beam.phrases, tuple) else lexical.shared_out(expansions, beam)
+
+    def _coverage_score(self, beam):
+        return self.coverage_penalty(beam.coverage, beam.conditions.source_mask)  # (B, k)
+
+    def _finish(self, best, beam, length):
+        """The beam with those of the K best expansions in its pool that finish at `length` tokens, END counted."""
+        best = best.first(self.beam_size)
+        scores = self.length_penalty.score(best.totals, length)
+        if self.coverage_penalty:
+            scores += tf.gather(self._coverage_score(beam), best.parents, batch_dims=1)
+        ended = (best.ids == END) & ~beam.done[:, None] & (best.ranks > NEVER)
+        scores = tf.where(ended, scores, NEVER)
+        lengths = tf.fill(tf.shape(scores), length)
+        new = pool.Pool(scores, best.log_probs, best.token_log_probs, lengths, best.parents)
+        return beam._replace(
+            pool=pool.joined(beam.pool, new),
+            finished=beam.finished + tf.math.count_nonzero(ended, axis=1, dtype=tf.int32),
+        )
+
+    def _go_on(self, best, beam, time):
+        """The beam whose live hypotheses are the best expansions.
+
+        Of sources that are done, what is given back stays; what else is made of them from here on is never read.
+        """
+        done = beam.done[:, None]
+        covered = beam.coverage
+        if self.coverage_penalty:
+            covered = tf.gather(covered, best.parents, batch_dims=1)
+            covered = tf.where(done[:, :, None], beam.coverage, covered)  # (B, k or K, S) -> (B, K, S)
+        beam = beam._replace(
+            ids=best.ids,
+            totals=tf.where(done, beam.totals, best.totals),
+            log_probs=tf.where(done, beam.log_probs, best.log_probs),
+            length=tf.where(beam.done, beam.length, time + 1),
+            followed=self.rules.advance(beam.followed, time, best.ids, best.parents),
+            phrases=lexical.advance(beam.phrases, beam.conditions, best.ids, best.parents),
+            coverage=covered,
+        )
+        return beam._replace(done=beam.done | (time + 1 >= beam.limits) | self._stops(beam, time + 2))
+
+    def _stops(self, beam, shortest):
+        """Whether each source is done by its stopping rule, or as nothing is live: (B,) bool."""
+        wanted = stopping.wanted(self.stop, self.patience, self.beam_size)
+        if wanted is not None:
+            enough = tf.cast(beam.finished, tf.float32) >= wanted
+            return enough | (tf.reduce_max(beam.totals, axis=1) == NEVER)
+        bounds = self.length_penalty.bound(beam.totals, shortest, beam.limits[:, None])
+        if self.coverage_penalty:
+            bounds += self.coverage_penalty.bound(beam.coverage, beam.conditions.source_mask)
+        return tf.reduce_max(bounds, axis=1) <= beam.pool.scores[:, -1]
+
+    def unfinished(self, beam):
+        """What is live at the end as a `Pool`, by falling score."""
+        scores = self.length_penalty.score(beam.totals, beam.length[:, None])
+        if self.coverage_penalty:
+            scores += self._coverage_score(beam)
+        scores, places = tf.math.top_k(scores, self.beam_size)
+        totals, log_probs = (tf.gather(f, places, batch_dims=1) for f in (beam.totals, beam.log_probs))
+        said = tf.where(totals > NEVER, beam.length[:, None], 0)
+        return pool.Pool(scores, log_probs, tf.zeros_like(scores), said, places)
 
     def get_config(self):
         return {
             "beam_size": self.beam_size,
             "length_penalty": keras.saving.serialize_keras_object(self.length_penalty),
-            "max_length": self.max_length,
+            "max_length": lengths.as_config(self.max_length),
             "n_best": self.n_best,
             "stop": self.stop,
+            "coverage_penalty": self.coverage_penalty
+            and keras.saving.serialize_keras_object(self.coverage_penalty),
+            "patience": self.patience,
+            **self.rules.get_config(),
         }
 
     @classmethod
     def from_config(cls, config):
         return cls(**config)
-
-    def _empty_beam(self, rows):
-        """One live hypothesis, empty; the other places are never expanded."""
-        log_probs = tf.where(tf.range(self.beam_size) == 0, 0.0, beams.NEVER)
-        return _Live(
-            tf.fill([rows, self.beam_size], START),
-            tf.broadcast_to(log_probs, [rows, self.beam_size]),
-            tf.zeros([rows], tf.int32),
-        )
-
-    def _empty_pool(self, rows):
-        never = tf.fill([rows, self.n_best], beams.NEVER)
-        none = tf.zeros([rows, self.n_best], tf.int32)
-        return _Finished(never, never, none, none)
-
-    def _expand(self, log_probs, live):
-        """The 2K best expansions of each source.
-
-        The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than
-        END to the next beam, and at most K to the K best of all.
-        """
-        best, ids = beams.best_tokens(log_probs, self.beam_size + 1)  # (N, w)
-        width = tf.shape(best)[1]
-        rows = tf.shape(live.ids)[0]
-        totals = tf.reshape(best, [rows, self.beam_size, width]) + live.log_probs[:, :, None]
-        totals = tf.reshape(totals, [rows, self.beam_size * width])  # (B, K, w) -> (B, K*w)
-        totals, places = tf.math.top_k(totals, 2 * self.beam_size)  # (B, 2K)
-        ids = tf.gather(tf.reshape(ids, [rows, self.beam_size * width]), places, batch_dims=1)
-        return _Expansions(totals, ids, places // width)
-
-    def _finish(self, expansions, finished, done, length):
-        """The pool with the expansions in it that finish at `length` tokens, END counted."""
-        totals, ids, parents = (field[:, : self.beam_size] for field in expansions)
-        scores = tf.where(
-            (ids == END) & ~done[:, None], self.length_penalty.score(totals, length), beams.NEVER
-        )
-        new = _Finished(scores, totals, tf.fill(tf.shape(ids), length), parents)
-        pool = [tf.concat(pair, axis=1) for pair in zip(finished, new)]  # (B, H) + (B, K) -> (B, H+K)
-        scores, places = tf.math.top_k(pool[0], self.n_best)
-        return _Finished(scores, *(tf.gather(field, places, batch_dims=1) for field in pool[1:]))
-
-    def _go_on(self, expansions, live, done, length):
-        """The next live hypotheses and their parents (B, K).
-
-        Of done sources log-probs and lengths stay; what else is made of them from here on is never read.
-        """
-        totals, places = tf.math.top_k(
-            tf.where(expansions.ids == END, beams.NEVER, expansions.log_probs), self.beam_size
-        )
-        ids = tf.gather(expansions.ids, places, batch_dims=1)
-        parents = tf.gather(expansions.parents, places, batch_dims=1)
-        lengths = tf.where(done, live.lengths, length)
-        return _Live(ids, tf.where(done[:, None], live.log_probs, totals), lengths), parents
-
-    def _stops(self, live, finished, shortest, limits):
-        """Whether each source is done by its stopping rule: (B,) bool."""
-        if self.stop == "first_finished":
-            return (finished.scores[:, 0] > beams.NEVER) | (live.log_probs[:, 0] == beams.NEVER)
-        return self.length_penalty.bound(live.log_probs[:, 0], shortest, limits) <= finished.scores[:, -1]
-
-    def _collect(self, live, finished, history, aligned):
-        """`Hypotheses`: the finished ones, then as many unfinished ones as there are places left."""
-        pool, ended = self._ranked(live, finished)
-        times = tf.range(beams.longest(pool.lengths))
-        parents, ids = history.parents.gather(times), history.ids.gather(times)  # (T, B, K)
-        ids, path = beams.backtrace(parents, ids, pool.beams, pool.lengths, ended)
-        alignments = None
-        if aligned:
-            alignments = history.alignments.gather(times)  # (T, N, S)
-            alignments = beams.gather_alignments(alignments, path, pool.lengths, self.beam_size)
-        return Hypotheses(ids, pool.lengths, pool.scores, pool.log_probs, ended, alignments)
-
-    def _ranked(self, live, finished):
-        """The best H of both, each field (B, H), and which of them are finished, (B, H) bool."""
-        lengths = tf.where(live.log_probs > beams.NEVER, live.lengths[:, None], 0)  # (B, K)
-        unfinished = _Finished(
-            self.length_penalty.score(live.log_probs, live.lengths[:, None]),
-            live.log_probs,
-            lengths,
-            tf.broadcast_to(tf.range(self.beam_size), tf.shape(lengths)),
-        )
-        count = tf.math.count_nonzero(finished.scores > beams.NEVER, axis=1, keepdims=True, dtype=tf.int32)
-        places = tf.broadcast_to(tf.range(self.n_best), tf.shape(finished.scores))
-        ended = places < count
-        places = tf.where(ended, places, self.n_best + places - count)
-        pool = [tf.concat(pair, axis=1) for pair in zip(finished, unfinished)]  # (B, H) + (B, K) -> (B, H+K)
-        return _Finished(*(tf.gather(field, places, batch_dims=1) for field in pool)), ended
-
-
-def _new_history(steps):
-    return _History(
-        tf.TensorArray(tf.int32, steps, element_shape=[None, None]),
-        tf.TensorArray(tf.int32, steps, element_shape=[None, None]),
-        tf.TensorArray(tf.float32, steps, element_shape=[None, None]),
-    )
-
-
-def _write(history, time, parents, ids, alignments):
-    """The history with a step in it; alignments are those of the rows before it, ungathered."""
-    return _History(
-        history.parents.write(time, parents),
-        history.ids.write(time, ids),
-        history.alignments if alignments is None else history.alignments.write(time, alignments),
-    )

@@ -22,12 +22,15 @@ Memory is an argument, never an attribute: it is made once per source, repeated 
 re-gathered by beam parent. Every leaf of the state is gathered by parent.
 
 A *step function*, all that a search knows of a model, is ``step(ids (N,), state, memory) -> StepOutput``.
+A *model*, to whoever generates with it, is ``begin(source) -> step, state, memory``, rows first in every leaf.
 
 An *objective* is ``objective(model, batch, training) -> (loss_sum, weight_sum, metrics)``: scalars float32; the
 loss of a batch is loss_sum / weight_sum; `metrics` maps a name to a pair (sum, weight) of scalars.
 """
 
 from typing import Any, NamedTuple
+
+import tensorflow as tf
 
 
 class EncoderOutput(NamedTuple):
@@ -48,12 +51,29 @@ class EncoderOutput(NamedTuple):
 class StepOutput(NamedTuple):
     """What one step of a decoder gives.
 
+    A decoder leaves `logits` unnormalised: a search takes the best of them first and normalises only these. What
+    gives log-probabilities itself may leave `normalized` at False, too, as they are their own logits.
+
+    >>> StepOutput(tf.constant([[0.0, 0.0]]), (), None).log_probs.numpy().round(3).tolist()
+    [[-0.693, -0.693]]
+
     Fields:
-        log_probs: (N, W) float32, log-probabilities in nats of the next token; W >= V is read from the shape.
+        logits: (N, W) float32: log-probabilities of the next token in nats, up to a constant in each row; W >= V is
+            read from the shape.
         state: nest like the state that went in.
         alignments: (N, S) float32, or None without attention.
+        normalized: whether `logits` count as they are, e.g. sums of several models' log-probs.
+        columns: (W,) int32, the token id of each column, where the columns are a selection of the vocabulary: it
+            begins with the ids 0 to 3 and rises; what a row may not choose is -inf. None: column i is id i.
     """
 
-    log_probs: Any
+    logits: Any
     state: Any
     alignments: Any
+    normalized: bool = False
+    columns: Any = None
+
+    @property
+    def log_probs(self):
+        """(N, W) float32, nats."""
+        return self.logits if self.normalized else tf.nn.log_softmax(self.logits)

@@ -200,9 +200,8 @@ class RNNDecoder(keras.layers.Layer):
             memory: from `memory`, with N rows.
 
         Returns:
-            `StepOutput`: log_probs (N, V) float32, state, alignments (N, S) float32 or None.
+            `StepOutput`: logits (N, V) float32, state, alignments (N, S) float32 or None.
         """
         inputs = embed(self.embeddings, ids, self.embeddings.dtype)
         features, state, alignments = self.wrapper.step(inputs, state, memory)
-        logits = tf.cast(self.project(features), tf.float32)
-        return StepOutput(tf.nn.log_softmax(logits), state, alignments)
+        return StepOutput(tf.cast(self.project(features), tf.float32), state, alignments)

@@ -109,6 +109,10 @@ class Seq2Seq(keras.Model):
         encoded = self.encode(source)
         return self.decoder.initial_state(encoded), self.decoder.memory(encoded, source)
 
+    def begin(self, source):
+        """What a search over a source needs: the step function, the state before the first step, the memory."""
+        return self.step, *self.start(source)
+
     def step(self, ids, state, memory):
         """One step of a search: ids (N,) int32 -> `StepOutput`."""
         return self.decoder.step(ids, state, memory)

@@ -1,0 +1,113 @@
+"""The best tokens of each row, taken from the logits; only these are normalised.
+
+Shapes: **N** rows, **W** what a step can emit, **w** how many are kept of a row.
+"""
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from tf_seq2seq.data.vocabulary import PAD, START
+
+NEVER = float("-inf")
+_BLOCKS = 80  # measured: 64 to 160 are alike at 8,000 columns
+
+
+class Candidates(NamedTuple):
+    """Tokens that may follow, a selection of each row.
+
+    Fields:
+        values: (N, w) float32, what they are ranked by, -inf: not to be chosen.
+        log_probs: (N, w) float32, nats: the model's own.
+        ids: (N, w) int32.
+    """
+
+    values: Any
+    log_probs: Any
+    ids: Any
+
+
+def best_tokens(output, count):
+    """At least the `count` best tokens that may be emitted; PAD and START may not.
+
+    These are the `count + 2` best of all with PAD and START among them masked: masking W columns would cost
+    more.
+
+    >>> from tf_seq2seq.models.contracts import StepOutput
+    >>> logits = tf.math.log([[0.5, 0.0, 0.3, 0.05, 0.15]])
+    >>> found = best_tokens(StepOutput(logits, (), None), 2)
+    >>> found.ids.numpy().tolist(), tf.exp(found.values).numpy().round(3).tolist()
+    ([[0, 2, 4, 3]], [[0.0, 0.0, 0.15000000596046448, 0.05000000074505806]])
+
+    Args:
+        output: `StepOutput`.
+        count: how many are needed.
+
+    Returns:
+        `Candidates` with w = min(count + 2, W), by falling log-prob except for those masked.
+    """
+    best, columns = top_k(output.logits, count + 2)
+    if not output.normalized:
+        best -= log_normalizer(output.logits, best[:, :1])
+    ids = columns if output.columns is None else tf.gather(output.columns, columns)
+    best = tf.where((ids == PAD) | (ids == START), NEVER, best)
+    return Candidates(best, best, ids)
+
+
+def log_normalizer(logits, highest):
+    """What is to be subtracted from logits to make them log-probs: log of the sum of their exponentials.
+
+    ::
+
+        log sum exp(logits) = max(logits) - log max(softmax(logits))
+
+    >>> tf.exp(log_normalizer(tf.math.log([[2.0, 6.0]]), tf.math.log([[6.0]]))).numpy().round(3).tolist()
+    [[8.0]]
+
+    Args:
+        logits: (N, W) float32.
+        highest: (N, 1) float32, the largest of each row.
+
+    Returns:
+        (N, 1) float32, nats. The softmax is the fastest pass over W columns that there is.
+    """
+    return highest - tf.math.log(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True))
+
+
+def all_log_probs(output):
+    """The log-probs of all tokens up to the last one that can be chosen, (N, W): -inf where there is no column."""
+    if output.columns is None:
+        return output.log_probs
+    spread = tf.fill([output.columns[-1] + 1, tf.shape(output.logits)[0]], NEVER)  # rows scatter faster
+    spread = tf.tensor_scatter_nd_update(spread, output.columns[:, None], tf.transpose(output.log_probs))
+    return tf.transpose(spread)  # (W, N) -> (N, W)
+
+
+def top_k(values, count):
+    """What `tf.math.top_k` gives, ties included, about twice as fast where rows are long.
+
+    The `count` best are in the `count` blocks with the largest maxima; the blocks are kept in their order, so
+    that among equals the one further left still wins.
+
+    >>> [field.numpy().tolist() for field in top_k(tf.constant([[1.0, 3.0, 2.0]]), 2)]
+    [[[3.0, 2.0]], [[1, 2]]]
+
+    Args:
+        values: (N, W) float32.
+        count: how many; W if that is less.
+
+    Returns:
+        values (N, count) float32, falling, and their places (N, count) int32.
+    """
+    width = values.shape[1]
+    if width is None or width < 16 * _BLOCKS or 4 * count > _BLOCKS:
+        return tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1]))
+    rows, size = tf.shape(values)[0], -(-width // _BLOCKS)
+    if size * _BLOCKS > width:
+        values = tf.pad(values, [[0, 0], [0, size * _BLOCKS - width]], constant_values=NEVER)
+    blocks = tf.reshape(values, [rows, _BLOCKS, size])  # (N, W) -> (N, blocks, size)
+    _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=2), count)
+    chosen = tf.sort(chosen, axis=1)  # (N, count)
+    inside = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [rows, count * size])
+    best, places = tf.math.top_k(inside, count)
+    return best, tf.gather(chosen, places // size, batch_dims=1) * size + places % size
