@@ -228,9 +228,9 @@ def test_unknown_tokens_are_read_from_the_text_and_written_back(processors, spli
 def test_tokens_of_another_processor_are_joined_to_words_of_their_own(processors):
     """What an unknown word is replaced by: a piece that the target's model does not know, or a whole text."""
     subwords = processors["subwords"]
-    tokens = [["▁", "▁Žlu", "ť", "▁", "New York"], ["▁Žlu", "▁Žlu", "", ""], ["▁", "<0x41>", "", ""]]
+    tokens = [["▁", "▁Žlu", "ť", "▁", "New York"], ["▁Žlu", "▁Žlu"], ["▁", "<0x41>"], ["a", "▁", "▁Žlu"]]
     tokens = [(row + [""] * 5)[:5] for row in tokens]
-    assert strings(subwords.text_of_tokens(tokens)) == ["Žluť New York", "Žlu Žlu", "<0x41>"]
+    assert strings(subwords.text_of_tokens(tokens)) == ["Žluť New York", "Žlu Žlu", "<0x41>", "a Žlu"]
     assert strings(processors["bytes"].text_of_tokens([["<0xC3>", "<0xB1>", "oño", "<0x41>"]])) == ["ñoñoA"]
     words = processors["words"].text_of_tokens([["(", "Žlu", "￭'s", "▁Zürich", ")", "."]])
     assert strings(words) == ["(Žlu's Zürich)."]

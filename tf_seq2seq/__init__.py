@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "data.vocabulary": ["Vocabulary", "PAD", "UNK", "START", "END"],
     "data.text": ["TextProcessor"],
+    "data.word_spans": ["WordSpans", "word_spans"],
     "data.preparing": ["Pairs"],
     "data.corpora": ["text_pairs", "tsv_pairs", "tfds_pairs", "translate_folder_pairs"],
     "data.index_corpora": ["index_pairs", "INDEX_CORPORA", "IndexCorpus"],
@@ -38,6 +39,7 @@ _PUBLIC = {
     "decoding.beam_search": ["BeamSearch"],
     "decoding.generator": ["TextGenerator"],
     "decoding.generated": ["GeneratedText", "GeneratedSentence"],
+    "decoding.unknowns": ["UnknownReplacement"],
     "evaluation.scores": [
         "corpus_bleu",
         "corpus_chrf",
@@ -49,6 +51,15 @@ _PUBLIC = {
         "Rouge",
     ],
     "evaluation.information": ["perplexity", "bits_per_token", "entropy", "unigram_entropy"],
+    "evaluation.diversity": [
+        "Diversity",
+        "diversity",
+        "distinct",
+        "repetition_rate",
+        "ngram_entropy",
+        "self_bleu",
+        "length_ratio",
+    ],
     "evaluation.teacher_forced": ["likelihood", "output_entropy", "Likelihood"],
     "evaluation.evaluate": ["evaluate", "Evaluation"],
     "evaluation.alignments": ["plot_alignments", "plot_generated"],
