@@ -14,8 +14,17 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.decoding.conditions import of_sources
+from tf_seq2seq.decoding.constraints import AllowedTokens, Banned, NoRepeatNGrams, RepetitionPenalty
+from tf_seq2seq.decoding.coverage import CoveragePenalty
+from tf_seq2seq.decoding.diverse_beam_search import DiverseBeamSearch
+from tf_seq2seq.decoding.ensemble import Ensemble
 from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.decoding.penalties import LengthPenalty
+from tf_seq2seq.decoding.sampling import Sampling
+from tf_seq2seq.decoding.stochastic_beam_search import StochasticBeamSearch
+from tf_seq2seq.decoding.trie import Trie
+from tf_seq2seq.decoding.unknowns import UnknownReplacement
 from tf_seq2seq.layers.attention import AdditiveAttention, DotAttention, FixedContext, GeneralAttention
 from tf_seq2seq.layers.attention_wrapper import AttentionWrapper
 from tf_seq2seq.layers.bridges import CopyBridge, DenseBridge, ZeroBridge
@@ -68,8 +77,30 @@ ZOO = {
 STRATEGIES = {
     "greedy": lambda: Greedy(max_length=7),
     "beam": lambda: BeamSearch(beam_size=3, max_length=7),
+    "diverse beam": lambda: DiverseBeamSearch(beam_size=4, groups=2, max_length=7),
+    "sampling": lambda: Sampling(samples=2, top_p=0.9, max_length=7),
+    "stochastic beam": lambda: StochasticBeamSearch(beam_size=3, max_length=7),
+    "constrained": lambda: BeamSearch(3, "sockeye", 7, min_length=2, constraints=[CONSTRAINTS["n-grams"]()]),
 }
+CONSTRAINTS = {
+    "n-grams": lambda: NoRepeatNGrams(2, exclude=[5]),
+    "repetition": lambda: RepetitionPenalty(1.3),
+    "banned": lambda: Banned([4, [5, 6]]),
+    "trie": lambda: Trie([[4, 5], [4, 6, 7]]),
+    "allowed": lambda: AllowedTokens(only_even),
+}
+
+
+@keras.saving.register_keras_serializable("tests")
+def only_even(ids, time, width):
+    """A function for `AllowedTokens`."""
+    return (tf.range(width) % 2 == 0)[None]
+
+
 OTHERS = {  # what Keras can save besides
+    "ensemble": lambda: Ensemble([ZOO["luong2015"](), ZOO["plain"]()], [0.7, 0.3], combine="probs"),
+    "unknowns": lambda: UnknownReplacement({"gato": "cat"}),
+    "coverage penalty": lambda: CoveragePenalty("summary", beta=0.3, stepwise=True),
     "length penalty": lambda: LengthPenalty("average", alpha=0.7),
     "loss": lambda: SequenceCrossEntropy(label_smoothing=0.1),
     "inverse square root": lambda: InverseSquareRootSchedule(1e-3, warmup_steps=7),
@@ -181,7 +212,7 @@ def padded(ids, columns):
 def search(strategy, model, source_ids):
     """`Hypotheses` of a batch of sources."""
     state, memory = model.start({"source_ids": source_ids})
-    return strategy(model.step, state, memory, len(source_ids))
+    return strategy(model.step, state, memory, len(source_ids), of_sources(tf.constant(source_ids)))
 
 
 def public_objects():
@@ -207,5 +238,6 @@ LISTS = {
     "decoders": {name: lambda name=name: shared(name).decoder for name in DECODERS},
     "zoo": {name: lambda name=name: shared(name) for name in ZOO},
     "strategies": STRATEGIES,
+    "constraints": CONSTRAINTS,
     "others": OTHERS,
 }

@@ -52,7 +52,7 @@ def test_gnmt_tf_is_gnmt_with_start_counted():
 
 @pytest.mark.parametrize("options", [{"name": "average", "offset": -1}, {"name": "sockeye", "beta": -1.0}])
 def test_a_penalty_that_divides_by_nothing_is_refused(options):
-    with pytest.raises(InputError, match="offset|beta"):
+    with pytest.raises(InputError, match=r"offset|beta"):
         LengthPenalty(**options)
 
 

@@ -33,6 +33,9 @@ INTERNAL = {
     "data.cleaning.Cleaner",
     "data.cleaning.SeenHashes",
     "data.splitting.HeldOut",
+    "decoding.beam_search.Beam",
+    "decoding.diverse_beam_search.Groups",
+    "decoding.stochastic_beam_search.Drawn",
 }  # no user makes one
 KERAS_HOOKS = {"get_config", "from_config"}  # Keras describes them
 THIN_IMPORT = ["tensorflow", "keras", "numpy", "tensorflow_text"]  # what `import tf_seq2seq` leaves alone

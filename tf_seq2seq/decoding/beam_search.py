@@ -171,7 +171,7 @@ class BeamSearch:
         )
         return beam, longest
 
-    def choose(self, time, output, beam, bonus=None):
+    def choose(self, time, output, beam, bonus=None, more=0):
         """Goes on by a step, as `loop.search` has it.
 
         Args:
@@ -179,13 +179,14 @@ class BeamSearch:
             output: `StepOutput` of the live hypotheses; of the first step, of the sources.
             beam: `Beam`.
             bonus: function of token ids (B, M) -> (B, M) float32, added to ranks; or None.
+            more: how many tokens the bonus may lower at most.
 
         Returns:
             `Beam` and `loop.Choice`.
         """
         each = beams.rows_each(output.logits, beam.done)  # 1 at the first step, then K
         beam = self._covered(beam, output, each)
-        best = self._expand(time, output, beam, each, bonus).best(2 * self.beam_size)
+        best = self._expand(time, output, beam, each, bonus, more).best(2 * self.beam_size)
         beam = self._finish(best, beam, time + 1)
         best = best.best(self.beam_size, tf.where(best.ids == END, NEVER, best.ranks))
         return self._go_on(best, beam, time), loop.Choice(best.ids, best.token_log_probs, best.parents)
@@ -200,14 +201,14 @@ class BeamSearch:
         new = tf.where(beam.done[:, None, None], 0.0, new)
         return beam._replace(coverage=beam.coverage[:, :each] + new)
 
-    def _expand(self, time, output, beam, each, bonus):
+    def _expand(self, time, output, beam, each, bonus, more):
         """The expansions of each source that may matter.
 
         The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than
         END to the next beam, and at most K to the K best of all.
         """
-        count = self.beam_size + 1
-        if isinstance(beam.phrases, tuple):
+        count = self.beam_size + 1 + more
+        if not beam.phrases:
             found = self.rules.best(output, count, time, beam.followed, beam.conditions)  # (N, w) each
         else:
             values, log_probs = self.rules.all(output, time, beam.followed, beam.conditions)
@@ -220,7 +221,7 @@ class BeamSearch:
         expansions = Expansions.of_rows(each, ranks, totals, sums, found.log_probs, found.ids)
         if bonus is not None:
             expansions = expansions._replace(ranks=expansions.ranks + bonus(expansions.ids))
-        return expansions if isinstance(beam.phrases, tuple) else lexical.shared_out(expansions, beam)
+        return lexical.shared_out(expansions, beam) if beam.phrases else expansions
 
     def _coverage_score(self, beam):
         return self.coverage_penalty(beam.coverage, beam.conditions.source_mask)  # (B, k)

@@ -1,6 +1,7 @@
 """What a search is told of each source besides the model: lengths, starts, forced tokens, seeds.
 
-Shapes: **B** sources, **S** source length, **P** length of a forced beginning, **C** phrases of a source, **L** their length.
+Shapes: **B** sources, **S** source length, **P** length of a forced beginning, **C** phrases of a source,
+**L** their length.
 """
 
 from typing import Any, NamedTuple
@@ -9,6 +10,8 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD, START
 from tf_seq2seq.errors import InputError
+
+_ODD = 6364136223846793005  # Knuth's multiplier of linear congruential generators, for hashing
 
 
 class Conditions(NamedTuple):
@@ -64,6 +67,25 @@ class Conditions(NamedTuple):
         length = tf.shape(self.prefix)[1]
         padded = tf.pad(self.prefix, [[0, 0], [0, 1]], constant_values=PAD)
         return padded[:, tf.minimum(time, length)]
+
+
+def of_sources(source_ids):
+    """The `Conditions` that sources bring themselves: their mask, and seeds made of their ids.
+
+    Equal sources have equal seeds, in whatever batch and with however much padding they come.
+
+    >>> of_sources(tf.constant([[5, 3, 0], [3, 5, 0]])).seeds.numpy().tolist() == [
+    ...     int(of_sources(tf.constant([ids])).seeds[0]) for ids in ([5, 3], [3, 5])
+    ... ]
+    True
+
+    Args:
+        source_ids: (B, S) int32, padded with PAD on the right.
+    """
+    powers = tf.math.cumprod(tf.fill([tf.shape(source_ids)[1]], tf.constant(_ODD, tf.int64)))  # modulo 2^64
+    return Conditions(
+        source_mask=source_ids != PAD, seeds=tf.reduce_sum(tf.cast(source_ids, tf.int64) * powers, axis=1)
+    )
 
 
 def as_conditions(conditions, rows):

@@ -144,13 +144,17 @@ class Banned(_Stateless):
     """
 
     def __init__(self, phrases):
-        self.phrases = [[int(phrase)] if np.ndim(phrase) == 0 else [int(i) for i in phrase] for phrase in phrases]
+        self.phrases = [
+            [int(phrase)] if np.ndim(phrase) == 0 else [int(i) for i in phrase] for phrase in phrases
+        ]
         if not self.phrases or not all(self.phrases):
             raise InputError(f"banned are token ids or lists of at least one, not {phrases!r}")
 
     def __call__(self, log_probs, ids, time, state):
         longest = max(map(len, self.phrases)) - 1
-        begun = np.array([[-1] * (longest + 1 - len(phrase)) + phrase[:-1] for phrase in self.phrases])  # (M, L-1)
+        begun = np.array(
+            [[-1] * (longest + 1 - len(phrase)) + phrase[:-1] for phrase in self.phrases]
+        )  # (M, L-1)
         places = time - longest + tf.range(longest)  # of the last L - 1 tokens
         last = tf.where(places >= 0, tf.gather(ids, tf.maximum(places, 0), axis=1), -2)  # (N, L-1)
         fits = (begun == -1) | (last[:, None] == tf.constant(begun, tf.int32))  # (N, M, L-1)

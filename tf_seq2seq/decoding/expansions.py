@@ -45,6 +45,11 @@ class Expansions(NamedTuple):
         totals, *others = (tf.gather(field, places, batch_dims=1) for field in self[1:])
         return Expansions(ranks, tf.where(ranks > float("-inf"), totals, ranks), *others)
 
+    def sorted(self, key):
+        """By falling key, (B, M); equal ones stay in their order."""
+        order = tf.argsort(key, direction="DESCENDING", stable=True)
+        return Expansions(*(tf.gather(field, order, batch_dims=1) for field in self))
+
     def first(self, count):
         """The first ones, (B, count) each."""
         return Expansions(*(field[:, :count] for field in self))

@@ -1,15 +1,15 @@
 """Phrases that must appear: lexical constraints by dynamic beam allocation, vectorised.
 
 Each phrase has an automaton of its own: how many of its first tokens end what has been said, until it is *met*, once for
-all. Phrases may come in any order and overlap; END is not to be chosen before all are met. The expansions of a source fall
-into *banks* by the number of phrase tokens that they have, and the beam's places go round the banks, the fullest first,
+all. Phrases may come in any order and overlap; END is not to be chosen before all are met. The expansions of a source
+fall into *banks* by the number of phrase tokens that they have, and the beam's places go round the banks, the fullest first,
 each time to the best expansion of a bank that is left. So hypotheses on their way to the phrases keep their places
 against likelier ones that avoid them.
 
 Besides the best tokens of each row, the tokens that its phrases want next are expanded.
 
-Shapes: **B** sources, **K** live hypotheses, **k** the same, 1 at the first step, **C** phrases, **L** tokens of the longest,
-**N = B*k** rows, **M** expansions of a source, **w** tokens kept of a row.
+Shapes: **B** sources, **K** live hypotheses, **k** the same, 1 at the first step, **C** phrases, **L** tokens of the
+longest, **N = B*k** rows, **M** expansions of a source, **w** tokens kept of a row.
 
 Source: Post and Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation"; Hu et al. 2019,
 "Improved Lexically Constrained Decoding" (places in turn, without a loop).
@@ -46,14 +46,12 @@ def start(conditions, rows, width):
         return ()
     count, length = tf.unstack(tf.shape(conditions.phrases)[1:])
     met = tf.broadcast_to((_lengths(conditions.phrases) == 0)[:, None], [rows, width, count])
-    return Progress(
-        tf.fill([rows, width, length], _NOTHING), met, tf.zeros([rows, width, count], tf.int32)
-    )
+    return Progress(tf.fill([rows, width, length], _NOTHING), met, tf.zeros([rows, width, count], tf.int32))
 
 
 def advance(progress, conditions, ids, parents):
     """`Progress` after the tokens (B, K) were added to the parents (B, K)."""
-    if isinstance(progress, tuple) and not progress:
+    if not progress:
         return progress
     last, met, _ = (tf.gather(field, parents, batch_dims=1) for field in progress)
     last = tf.concat([last[:, :, 1:], ids[:, :, None]], axis=2)
@@ -75,7 +73,7 @@ def candidates(values, log_probs, beam, each, count):
         `Candidates` (N, count + C), none twice.
     """
     phrases = beam.conditions.phrases
-    last, met, matched = (_rows(field[:, :each]) for field in beam.phrases)
+    _, met, matched = (_rows(field[:, :each]) for field in beam.phrases)
     width = tf.shape(values)[1]
     early = ~tf.reduce_all(met, axis=1, keepdims=True) & (tf.range(width) == END)
     values = tf.where(early, NEVER, values)
@@ -93,10 +91,9 @@ def candidates(values, log_probs, beam, each, count):
 
 def shared_out(expansions, beam):
     """The expansions with the ranks that share the beam's places out among the banks."""
-    order = tf.argsort(expansions.ranks, direction="DESCENDING", stable=True)
-    order = tf.gather(order, tf.argsort(-tf.gather(_banks(expansions, beam), order, batch_dims=1), stable=True), batch_dims=1)
-    sort = lambda field: tf.gather(field, order, batch_dims=1)
-    expansions, banks = type(expansions)(*map(sort, expansions)), sort(_banks(expansions, beam))
+    expansions = expansions.sorted(expansions.ranks)
+    expansions = expansions.sorted(_banks(expansions, beam))
+    banks = _banks(expansions, beam)
     size = tf.shape(banks)[1]
     turn = tf.range(size) - tf.searchsorted(-banks, -banks)  # place within its bank, (B, M)
     most = tf.reduce_max(banks, axis=1, keepdims=True) + 1

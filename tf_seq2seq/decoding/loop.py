@@ -86,7 +86,12 @@ def search(step, state, memory, beam, choose, longest, width):
             branched = choice.parents is not None
             places = time * rows + sources
             tracks = _write(tracks, time, places, choice, output.alignments, rows_each)
-            return time + 1, beam, beams.like(_of_parents(output.state, choice.parents, rows_each), state), tracks
+            return (
+                time + 1,
+                beam,
+                beams.like(_of_parents(output.state, choice.parents, rows_each), state),
+                tracks,
+            )
 
         def going_on(time, beam, *_):
             alive = tf.math.count_nonzero(~beam.done, dtype=tf.float32)

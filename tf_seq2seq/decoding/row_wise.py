@@ -56,7 +56,9 @@ def search(step, state, memory, rows, conditions, *, width, max_length, rules, p
     """
     conditions = as_conditions(conditions, rows)
     if not isinstance(conditions.phrases, tuple):
-        raise InputError("phrases that must appear need a beam search: this strategy has no beam to share out")
+        raise InputError(
+            "phrases that must appear need a beam search: this strategy has no beam to share out"
+        )
     limits = lengths.limits(max_length, conditions, rows)
     longest = beams.longest(limits)
     size = [rows, width]

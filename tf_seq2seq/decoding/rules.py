@@ -41,7 +41,8 @@ class Rules:
 
     def __init__(self, constraints=(), min_length=1):
         self.constraints = [
-            keras.saving.deserialize_keras_object(one) if isinstance(one, dict) else one for one in constraints
+            keras.saving.deserialize_keras_object(one) if isinstance(one, dict) else one
+            for one in constraints
         ]
         self.min_length = lengths.checked("min_length", min_length)
         for one in self.constraints:

@@ -62,7 +62,9 @@ class Sampling:
     ):
         self.samples = beams.positive("samples", samples)
         if not temperature > 0:
-            raise InputError(f"temperature is above 0 (for the likeliest token, use Greedy), not {temperature!r}")
+            raise InputError(
+                f"temperature is above 0 (for the likeliest token, use Greedy), not {temperature!r}"
+            )
         self.temperature = float(temperature)
         self.top_k, self.top_p, self.typical, self.epsilon = cutoffs.checked(top_k, top_p, typical, epsilon)
         self.seed = int(seed)
