@@ -313,7 +313,9 @@ def test_alignments_follow_the_hypotheses(strategy):
     tables = random_tables(20, 8, seed=8, sharpness=1.0)
     state = (tf.zeros([20]), tf.fill([20], float(START)))
     limit = np.arange(20) % 4 + 4
-    found = to_numpy(strategy(spelling_step, state, (tf.constant(tables), tf.range(20)), 20, Conditions(limit=limit)))
+    found = to_numpy(
+        strategy(spelling_step, state, (tf.constant(tables), tf.range(20)), 20, Conditions(limit=limit))
+    )
     assert found.alignments.shape == (*found.ids.shape, 2)
     for row in range(20):
         for k, length in enumerate(found.lengths[row]):

@@ -24,7 +24,9 @@ def test_top_k_is_tensorflows_with_ties(width, count, different):
 
 
 def test_top_k_of_an_unknown_width():
-    run = tf.function(lambda values: candidates.top_k(values, 3), input_signature=[tf.TensorSpec([None, None])])
+    run = tf.function(
+        lambda values: candidates.top_k(values, 3), input_signature=[tf.TensorSpec([None, None])]
+    )
     assert run(tf.constant([[1.0, 5.0]]))[1].numpy().tolist() == [[1, 0]]
 
 
