@@ -213,23 +213,26 @@ def test_decode_speed_refuses_a_result_of_other_settings(benchmark, decode_repor
         benchmark("decode_speed").report_of(args, core=0)
 
 
-def test_decode_speed_share_of_the_floor(benchmark, decode_report):
+def test_decode_speed_share_of_the_floor(benchmark, decode_report, capsys):
     """By hand: 15 million operations a row and step at 10^9 a second, beside 2.44 million for the encoder."""
     decode_speed = benchmark("decode_speed")
     _, report = decode_report
-    report["floor"] = {"gflops": {"float32": 1.0}, "read_gb_per_second": 1000.0}
-    floors = decode_speed.floors(report)
+    report["floor"] = {"gflops": {"float32": 1.0}, "read_gb_per_second": {"30": 1000.0}}
+    report["floors"] = floors = decode_speed.floors(report)
     greedy, beam = floors["greedy-batch-32"], floors["beam-5-batch-32"]
     assert greedy["tokens_per_second"] == pytest.approx(1e9 / (14.5e6 + 2.44e6), abs=1)
     assert beam["tokens_per_second"] == pytest.approx(1e9 / (5 * 14.5e6 + 2.44e6), abs=1)
     assert beam["share"] == pytest.approx(300 / beam["tokens_per_second"], rel=0.05)
     assert beam["share_of_goal"] == pytest.approx(beam["share"] * 1.4 / 1.5, rel=1e-3)
+    decode_speed.show(report)
+    shown = capsys.readouterr().out
+    assert "(beyond it)" in shown and "reached" in shown and "missed" in shown
 
 
 def test_decode_floor_of_one_row_is_reading_the_weights(benchmark):
     """7.25 million weights of 2 bytes at 14.5 GB a second: a step takes a millisecond; a shortlist reads fewer."""
     floor = benchmark("decode_floor").floor
-    measured = {"gflops": {"bfloat16": 1e9}, "read_gb_per_second": 14.5}
+    measured = {"gflops": {"bfloat16": 1e9}, "read_gb_per_second": {"8": 14.5, "15": 14.5}}
     assert floor(measured, beam=1, batch=1, precision="bfloat16") == pytest.approx(1000, rel=0.01)
     short = floor(measured, beam=1, batch=1, precision="bfloat16", columns=500)
     assert short == pytest.approx(1000 * 7.25 / (3.15 + 0.256), rel=0.01)

@@ -243,28 +243,28 @@ def floors(report):
 
 def show(report):
     """Ours beside the best peer, then everybody's figures."""
-    import rich
+    from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        "case", "tokens/s", "sentences/s", "p50 ms", "best peer", "ratio", "goal", "", "of the floor"
-    )
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    names = ["case", "tokens/s", "sentences/s", "p50 ms", "best peer", "ratio", "goal", "", "of the floor"]
+    table = Table(*names, "the goal, of the floor")
     for row in report["rows"]:
-        floor = report["floors"][row["case"]]
+        floor, goal = report["floors"][row["case"]], ""
         reached = "" if row["ratio"] is None else "reached" if row["ratio"] >= row["goal"] else "missed"
-        if (floor["share_of_goal"] or 0) > 1:
-            reached += ", the goal is beyond the floor"
+        if floor["share_of_goal"]:
+            goal = f"{floor['share_of_goal']:.0%}" + (" (beyond it)" if floor["share_of_goal"] > 1 else "")
         numbers = [f"{row[key]:.1f}" for key in ("tokens_per_second", "sentences_per_second", "p50_ms")]
-        peer = [str(row["baseline"]), str(row["ratio"]), str(row["goal"]), reached, f"{floor['share']:.0%}"]
-        table.add_row(row["case"], *numbers, *peer)
-    rich.print(table)
+        peer = [str(row["baseline"]), str(row["ratio"]), str(row["goal"])]
+        table.add_row(row["case"], *numbers, *peer, reached, f"{floor['share']:.0%}", goal)
+    console.print(table)
     table = Table("case", "program", "tokens/s", "sentences/s", "p50 ms", "tokens a sentence", "BLEU", "load")
     for case, programs in report["measured"].items():
         for name, figures in programs.items():
             fields = ["tokens_per_second", "sentences_per_second", "p50_ms", "average_length", "bleu"]
             load = max(one["load_before"] for one in figures["passes"])
             table.add_row(case, name, *(f"{figures[field]:.1f}" for field in fields), f"{load:.1f}")
-    rich.print(table)
+    console.print(table)
     for name, reason in report["skipped"].items():
         print(f"{name}: skipped, {reason}")
     print(f"{report['machine']}, {report['settings']}, one core: {report['floor']}")
