@@ -88,10 +88,7 @@ def test_one_text_a_list_and_a_tensor_are_the_same(generator):
 def test_sentences_are_cut_to_their_lengths(generator):
     found = generator(SOURCES)
     for row, sentence in enumerate(found.sentences()):
-        source = [
-            token.decode()
-            for token in generator.source_text.tokens(generator.source_text.dense([SOURCES[row]]))[0].numpy()
-        ]
+        source = [token.decode() for token in generator.source_text.tokens_of_text([SOURCES[row]])[0].numpy()]
         assert sentence.source_tokens == source
         assert sentence.text[0] == found.best()[row]
         assert sentence.scores == found.scores[row].numpy().tolist()

@@ -80,7 +80,7 @@ def load_generator(options, n_best=None):
     strategy = _strategy(options, generator.strategy, n_best) if hasattr(options, "greedy") else None
     if strategy is None:
         return generator
-    return TextGenerator(generator.model, generator.source_text, generator.target_text, strategy)
+    return generator.with_strategy(strategy)
 
 
 def _strategy(options, saved, n_best):

@@ -3,23 +3,16 @@
 Shapes: **B** texts, **K** hypotheses a text, **T** target length, **S** source length.
 """
 
-import itertools
-import json
-from pathlib import Path
-
-import keras
 import tensorflow as tf
 
-from tf_seq2seq.data.text import TextProcessor
-from tf_seq2seq.data.vocabulary import PAD
-from tf_seq2seq.decoding import beam_search, greedy  # noqa: F401 like zoo below
+from tf_seq2seq.data.vocabulary import END, PAD, START
+from tf_seq2seq.decoding import generator_folder, requests
+from tf_seq2seq.decoding.batching import in_batches
+from tf_seq2seq.decoding.conditions import of_sources
 from tf_seq2seq.decoding.generated import GeneratedText
+from tf_seq2seq.decoding.requests import SPECS
+from tf_seq2seq.decoding.scoring import score_ids, with_end
 from tf_seq2seq.errors import InputError
-from tf_seq2seq.files import replacing
-from tf_seq2seq.layers import attention, bridges  # noqa: F401 like zoo
-from tf_seq2seq.models import zoo  # noqa: F401 it registers the classes that saved models are made of
-
-_MODEL, _SOURCE, _TARGET, _STRATEGY = "model.keras", "source", "target", "strategy.json"
 
 
 class TextGenerator(tf.Module):
@@ -29,17 +22,23 @@ class TextGenerator(tf.Module):
     ``generator.generate`` is the same as a `tf.function` of (B,) string with a fixed signature, so it is
     traced once and can be exported. All variables and lookup tables are tracked.
 
+    What a text gets depends on that text alone: not on the batch it is in, its order or its padding. In float32 that holds
+    up to rivals whose scores are within 1e-4, as sums of the same numbers round differently in larger matrices; with
+    bfloat16 weights such rivals are those within some hundredths of a nat.
+
     Args:
-        model: a `Seq2Seq`; its `start` and `step` are used.
+        model: a `Seq2Seq`, an `Ensemble`, or anything with ``begin(source) -> step, state, memory``.
         source_text: `TextProcessor` of the source.
         target_text: `TextProcessor` of the target.
-        strategy: `Greedy`, `BeamSearch` or another. It is traced; for another, make a new generator.
+        strategy: `Greedy`, `BeamSearch`, `Sampling` or another. It is traced; for another, make a new generator.
+        shortlist: `Shortlist`: the only target tokens that a source token brings with it; None for all.
+        unknowns: `UnknownReplacement` of unknown words in the text; None to leave them.
 
     Raises:
         InputError: if a processor's vocabulary is not as large as the model's.
     """
 
-    def __init__(self, model, source_text, target_text, strategy):
+    def __init__(self, model, source_text, target_text, strategy, shortlist=None, unknowns=None):
         super().__init__()
         _check_size("source", source_text, getattr(model, "encoder", None))
         _check_size("target", target_text, getattr(model, "decoder", None))
@@ -47,12 +46,20 @@ class TextGenerator(tf.Module):
         self.source_text = source_text
         self.target_text = target_text
         self.strategy = strategy
+        self.shortlist = shortlist
+        self.unknowns = unknowns
+        self._traced = {}
 
-    def __call__(self, text):
+    def __call__(self, text, **conditions):
         """Generates for one text or for a batch.
 
         Args:
             text: str, list of str, or (B,) string tensor; one text is a batch of one.
+            **conditions: of the texts, each optional, one value for each text (or the value itself for one text):
+                prefix: str, what the target begins with.
+                phrases: list of str that the target must contain; needs `BeamSearch`.
+                seeds: int, for strategies that draw; without, a text's own words are its seed.
+                limit: int, the most tokens, where that is less than the strategy's maximum.
 
         Returns:
             `GeneratedText`.
@@ -60,35 +67,95 @@ class TextGenerator(tf.Module):
         Raises:
             InputError: if it is something else.
         """
-        return self.generate(_as_batch(text))
+        batch = requests.as_batch(text)
+        if not conditions:
+            return self.generate(batch)
+        single = isinstance(text, (str, bytes))
+        conditions = {name: [value] if single else list(value) for name, value in conditions.items()}
+        return self._generate_text(
+            batch, requests.of_texts(conditions, self.target_text, int(batch.shape[0]))
+        )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def generate(self, text):
         """Generates in the graph: text (B,) string -> `GeneratedText`."""
+        return self._generate_text(text, {})
+
+    def _generate_text(self, text, conditions):
         ids = self.source_text.ids(text)
-        source_ids = ids.to_tensor(PAD)  # (B, S)
-        hypotheses = self._generate_ids(source_ids)
+        hypotheses = self._search({"source_ids": ids.to_tensor(PAD), **conditions})
+        written = self.source_text.tokens_of_text(text).to_tensor("<pad>")
+        tokens = self.target_text.tokens(hypotheses.ids)
+        if self.unknowns is not None:
+            tokens = self.unknowns(hypotheses.ids, tokens, hypotheses.alignments, written)
         blank = tf.strings.length(tf.strings.strip(text)) == 0
         return GeneratedText(
-            text=tf.where(blank[:, None], "", self.target_text.text(hypotheses.ids)),
-            tokens=self.target_text.tokens(hypotheses.ids),
-            source_tokens=self.source_text.tokens(source_ids),
+            text=tf.where(blank[:, None], "", self.target_text.text_of_tokens(tokens)),
+            tokens=tokens,
+            source_tokens=written,
             source_lengths=tf.cast(ids.row_lengths(), tf.int32),
             hypotheses=hypotheses,
+            splits=tf.constant([self.source_text.split, self.target_text.split]),
         )
 
-    def generate_ids(self, source_ids):
+    def generate_ids(self, source_ids, *, add_end=False, **conditions):
         """Generates for ids.
 
         Args:
-            source_ids: (B, S) integers, right-padded with PAD, with END as the source processor gives it.
+            source_ids: (B, S) integers, right-padded with PAD.
+            add_end: whether END is put after each source that does not end with it; False: the ids are what the model
+                reads, and have END where the source processor gives it.
+            **conditions: `start_ids` (() or (B,), START if left out), `prefix` (B, P), `phrases` (B, C, L), `seeds` (B,)
+                and `limit` (B,), as `Conditions` has them.
 
         Returns:
             `Hypotheses`.
-        """
-        return self._generate_ids(tf.cast(source_ids, tf.int32))
 
-    def generate_all(self, texts, batch_size=32, window=16):
+        Raises:
+            InputError: for a condition that there is not, or of another number of rows.
+        """
+        source_ids = requests.as_ids("source_ids", source_ids)
+        rows = int(source_ids.shape[0])
+        source_ids = with_end(source_ids, END) if add_end else source_ids
+        return self._search({"source_ids": source_ids} | requests.as_conditions(conditions, rows))
+
+    def score(self, source, target):
+        """How likely the model thinks given targets: `Scored`, of the target's tokens with END.
+
+        Args:
+            source: str, list of str, or (B,) string tensor.
+            target: the same of as many.
+
+        Raises:
+            InputError: if they are not as many.
+        """
+        source, target = requests.as_batch(source), requests.as_batch(target)
+        if source.shape[0] != target.shape[0]:
+            raise InputError(f"{source.shape[0]} sources have {target.shape[0]} targets: give one for each")
+        return self.score_ids(self.source_text.dense(source), self.target_text.dense(target))
+
+    def score_ids(self, source_ids, target_ids, *, start_ids=START, add_source_end=False, add_end=False):
+        """How likely the model thinks given targets; what a search gave comes out as it was.
+
+        Args:
+            source_ids: (B, S) integers, right-padded with PAD.
+            target_ids: (B, T) integers, right-padded with PAD, without a start, as `Hypotheses.ids` are.
+            start_ids: () or (B,) integers, the token before the first one.
+            add_source_end, add_end: whether END is put after each source, each target that does not end with it.
+
+        Returns:
+            `Scored`.
+        """
+        ids = [requests.as_ids("source_ids", source_ids), requests.as_ids("target_ids", target_ids)]
+        adds = (add_source_end, add_end)
+        source_ids, target_ids = (with_end(one, END) if add else one for one, add in zip(ids, adds))
+        return self._score(source_ids, target_ids, tf.broadcast_to(start_ids, tf.shape(target_ids)[:1]))
+
+    @tf.function(input_signature=[SPECS["source_ids"], SPECS["source_ids"], SPECS["start_ids"]])
+    def _score(self, source_ids, target_ids, start_ids):
+        return score_ids(self.model, {"source_ids": requests.not_empty(source_ids)}, target_ids, start_ids)
+
+    def generate_all(self, texts, batch_size=32, window=16, batch_tokens=None, **conditions):
         """Generates for any number of texts in constant memory.
 
         Texts of like length go into one batch: `window` batches of texts are read, sorted by length,
@@ -96,30 +163,65 @@ class TextGenerator(tf.Module):
 
         Args:
             texts: an iterable of str, read once.
-            batch_size: texts generated at once.
+            batch_size: the most texts generated at once.
             window: batches that are read ahead.
+            batch_tokens: the most source tokens at once, padding counted; None for no limit.
+            **conditions: `prefix`, `phrases`, `seeds`, `limit`: iterables with one value for each text.
 
         Yields:
             `GeneratedSentence`, one for each text, in their order.
         """
-        texts = iter(texts)
-        while ahead := list(itertools.islice(texts, batch_size * window)):
-            order = sorted(range(len(ahead)), key=lambda row: len(ahead[row]))
-            found = {}
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                found.update(zip(rows, self([ahead[row] for row in rows]).sentences()))
-            yield from (found[row] for row in range(len(ahead)))
+        names = [*conditions]
+
+        def answer(items):
+            texts, *values = zip(*items)
+            return self([*texts], **dict(zip(names, values))).sentences()
+
+        def lengths(items):
+            return self.source_text.ids([text for text, *_ in items]).row_lengths().numpy().tolist()
+
+        items = zip(texts, *conditions.values(), strict=bool(conditions))
+        return in_batches(items, lengths, answer, batch_size, batch_tokens, window)
+
+    def _search(self, inputs):
+        """`Hypotheses` for `source_ids` (B, S) and conditions, traced once for each set of their names."""
+        names = sorted(inputs, key=[*SPECS].index)
+        key = " ".join(names)
+        if key not in self._traced:
+            run = lambda *values: self._searched(**dict(zip(names, values)))
+            self._traced[key] = tf.function(
+                run, input_signature=[SPECS[name] for name in names], autograph=False
+            )
+        return self._traced[key](*(inputs[name] for name in names))
+
+    def _searched(self, source_ids, **conditions):
+        source_ids = requests.not_empty(source_ids)
+        step, state, memory = self._begin({"source_ids": source_ids}, conditions)
+        conditions = of_sources(source_ids)._replace(**conditions)
+        return self.strategy(step, state, memory, tf.shape(source_ids)[0], conditions)
+
+    def _begin(self, source, conditions):
+        """What a search needs, with only the columns of the shortlist where there is one."""
+        if self.shortlist is None:
+            return self.model.begin(source)
+        from tf_seq2seq.decoding.shortlist import Shortlisted
+
+        rows = tf.shape(source["source_ids"])[0]
+        wanted = [
+            tf.reshape(conditions[name], [rows, -1]) for name in ("prefix", "phrases") if name in conditions
+        ]
+        return Shortlisted(self.model, self.shortlist).begin(
+            source, tf.concat(wanted, axis=1) if wanted else None
+        )
+
+    def with_strategy(self, strategy):
+        """Another generator of the same parts that searches by `strategy`."""
+        parts = (self.model, self.source_text, self.target_text, strategy, self.shortlist, self.unknowns)
+        return TextGenerator(*parts)
 
     def save(self, folder):
         """Writes a folder of model, processors and strategy; an older one stays as it was if this fails."""
-        strategy = keras.saving.serialize_keras_object(self.strategy)
-        with replacing(folder, holds=(_MODEL, _SOURCE, _TARGET, _STRATEGY)) as new:
-            new.mkdir()
-            self.model.save(new / _MODEL)
-            self.source_text.save(new / _SOURCE)
-            self.target_text.save(new / _TARGET)
-            (new / _STRATEGY).write_text(json.dumps(strategy, indent=2) + "\n", encoding="utf-8")
+        generator_folder.write(self, folder)
 
     @classmethod
     def load(cls, folder, strategy=None):
@@ -135,24 +237,8 @@ class TextGenerator(tf.Module):
         Raises:
             InputError: if the folder is not a generator, is damaged, or holds files of different models.
         """
-        folder = Path(folder)
-        for name in (_MODEL, _SOURCE, _TARGET, _STRATEGY):
-            if not (folder / name).exists():
-                raise InputError(f"{folder} has no {name}: give a folder that TextGenerator.save wrote")
-        return cls(
-            _load(folder / _MODEL, lambda path: keras.saving.load_model(path, compile=False)),
-            TextProcessor.load(folder / _SOURCE),
-            TextProcessor.load(folder / _TARGET),
-            _load(folder / _STRATEGY, _load_strategy) if strategy is None else strategy,
-        )
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32, name="source_ids")])
-    def _generate_ids(self, source_ids):
-        """`Hypotheses` for source_ids (B, S); a batch of rows without a token gets one column of PAD."""
-        missing = tf.cast(tf.shape(source_ids)[1] == 0, tf.int32)
-        source_ids = tf.pad(source_ids, [[0, 0], [0, missing]], constant_values=PAD)
-        state, memory = self.model.start({"source_ids": source_ids})
-        return self.strategy(self.model.step, state, memory, rows=tf.shape(source_ids)[0])
+        parts = generator_folder.read(folder)
+        return cls(**parts if strategy is None else parts | {"strategy": strategy})
 
 
 def _check_size(side, text, layer):
@@ -162,30 +248,3 @@ def _check_size(side, text, layer):
             f"the model has a {side} vocabulary of {expected} tokens, but the {side} text processor has "
             f"{text.vocab_size}: give the one that the model was trained with"
         )
-
-
-def _as_batch(text):
-    try:
-        text = tf.convert_to_tensor([text] if isinstance(text, (str, bytes)) else text, tf.string)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"expected a text or a list of texts, not {type(text).__name__}: {text!r}"
-        ) from error
-    if text.shape.rank != 1:
-        raise InputError(f"expected one text or a list of texts, but shape {text.shape} came: make it flat")
-    return text
-
-
-def _load(path, read):
-    try:
-        return read(path)
-    except Exception as error:  # a damaged file makes its reader raise anything
-        reason = [line for line in str(error).splitlines() if line.strip()][-1:] or [type(error).__name__]
-        raise InputError(
-            f"cannot load {path} ({reason[0][:200]}): it is damaged, or made of a class of yours that is not "
-            "imported; save the generator again, or import the class first"
-        ) from error
-
-
-def _load_strategy(path):
-    return keras.saving.deserialize_keras_object(json.loads(path.read_text(encoding="utf-8")))

@@ -119,7 +119,7 @@ def _matched(last, phrases):
     same = tails[:, :, None] == phrases[:, None, :, None]  # (B, M, C, L, L)
     whole = tf.reduce_all(same | (places >= counts[:, None]), axis=4)
     whole &= (counts <= _lengths(phrases)[..., None])[:, None]
-    return tf.reduce_max(tf.where(whole, counts, 0), axis=3)
+    return tf.maximum(tf.reduce_max(tf.where(whole, counts, 0), axis=3), 0)  # 0, too, if L = 0
 
 
 def _lengths(phrases):

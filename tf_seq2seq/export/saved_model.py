@@ -26,7 +26,6 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_seq2seq.decoding.beam_search import BeamSearch
-from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
@@ -84,6 +83,7 @@ def _exported(generator):
     greedy, beam = _with_strategy(generator, Greedy), _with_strategy(generator, BeamSearch)
     module = tf.Module()
     module.source_text, module.target_text = generator.source_text, generator.target_text
+    module.unknowns = generator.unknowns
     signatures = {"serving_default": _best(generator), "greedy": _all(greedy), "beam": _all(beam)}
     module.weights = _variables(signatures.values())
     return module, signatures
@@ -95,7 +95,7 @@ def _with_strategy(generator, strategy):
         return generator
     length = getattr(generator.strategy, "max_length", None)
     strategy = strategy() if length is None else strategy(max_length=length)
-    return TextGenerator(generator.model, generator.source_text, generator.target_text, strategy)
+    return generator.with_strategy(strategy)
 
 
 def _all(generator):
