@@ -12,6 +12,7 @@ the numbers mean.
 import argparse
 import json
 import os
+import signal
 import statistics
 import sys
 from pathlib import Path
@@ -275,6 +276,7 @@ def main(argv=None):
     if reason := why_not(args):
         print(f"skipped: {reason}")
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # ends the program that runs, too
     args.work.mkdir(parents=True, exist_ok=True)
     report = report_of(args, pin(args))
     names = train_all(args, report)
