@@ -18,7 +18,6 @@ from tf_seq2seq.data.vocabulary import PAD, START
 from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.decoding.greedy import Greedy
-from tf_seq2seq.decoding.penalties import LengthPenalty
 from tf_seq2seq.evaluation.information import unigram_entropy
 from tf_seq2seq.evaluation.scores import corpus_bleu
 
@@ -162,53 +161,6 @@ def test_progress_is_shown_on_a_terminal_and_only_there(generator, folder, monke
     assert capsys.readouterr().out.splitlines() == generator(["la casa"]).best() * 70
 
 
-BEAM = {"beam_size": 3, "length_penalty": LengthPenalty("gnmt"), "max_length": 8, "n_best": 3}
-
-
-@pytest.mark.parametrize(
-    "saved, options, expected",
-    [
-        (BeamSearch(**BEAM), "", BeamSearch(**BEAM)),
-        (BeamSearch(**BEAM), "--max-length 4", BeamSearch(**{**BEAM, "max_length": 4})),
-        (BeamSearch(**BEAM), "--beam-size 5", BeamSearch(**{**BEAM, "beam_size": 5})),
-        (BeamSearch(**BEAM), "--beam-size 2", BeamSearch(**{**BEAM, "beam_size": 2, "n_best": 2})),
-        (BeamSearch(**BEAM), "--n-best 2", BeamSearch(**{**BEAM, "n_best": 2})),
-        (
-            BeamSearch(**BEAM),
-            "--alpha 0.2",
-            BeamSearch(**{**BEAM, "length_penalty": LengthPenalty("gnmt", 0.2)}),
-        ),
-        (BeamSearch(**BEAM), "--length-penalty average", BeamSearch(**{**BEAM, "length_penalty": "average"})),
-        (BeamSearch(**BEAM, stop="first_finished"), "--greedy", Greedy(8)),
-        (Greedy(7), "--greedy --max-length 3", Greedy(3)),
-        (Greedy(7), "--max-length 3", Greedy(3)),
-        (Greedy(7), "--beam-size 2", BeamSearch(2, max_length=7)),
-        (Greedy(7), "--length-penalty none --alpha 0", BeamSearch(length_penalty="none", max_length=7)),
-    ],
-)
-def test_options_change_the_saved_strategy(saved, options, expected, monkeypatch, tmp_path):
-    """What is not given stays as it was saved; a beam option on a greedy model makes it a beam search."""
-    made = []
-
-    class Loaded:
-        strategy = saved
-        shortlist = None
-
-        def with_strategy(self, strategy):
-            made.append(strategy)
-            return self
-
-        def generate_all(self, *_, **__):
-            return iter(())
-
-    monkeypatch.setattr(TextGenerator, "load", lambda path: Loaded())
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a\n")))
-    assert cli.main(["generate", "--model", str(tmp_path), "-", *options.split()]) == 0
-    strategy = made[0] if made else saved
-    assert type(strategy) is type(expected) and strategy.get_config() == expected.get_config()
-    assert bool(made) == bool(options)
-
-
 def test_evaluate_prints_scores_with_signatures_and_samples(run, generator, folder, tmp_path):
     rows = "".join(f"{target}\tx\t{source}\n" for source, target in zip(SOURCES, TARGETS))
     options = ["--columns", 2, 0, "--limit", 4, "--samples", 2, "--json", tmp_path / "scores.json"]
@@ -345,7 +297,7 @@ def test_errors_are_one_line_and_code_2(arguments, words, capsys, tmp_path):
     [
         (["--greedy", "--beam-size", "3"], "--greedy goes without"),
         (["--n-best", "9"], "only beam_size = 3"),
-        (["--length-penalty", "harsh"], "choose one of none, average, gnmt"),
+        (["--length-penalty", "harsh"], "invalid choice: 'harsh' (choose from 'none', 'average', 'gnmt'"),
     ],
 )
 def test_contradicting_options_are_refused(options, words, run, capsys, folder):

@@ -15,13 +15,15 @@ from tf_seq2seq.errors import InputError
 COMMANDS = (generate, evaluate, score, export, data)
 FAULT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # exit codes; the last two are those of a shell
 _DESCRIPTION = """\
-Uses sequence-to-sequence models that were trained with tf_seq2seq and saved with TextGenerator.save.
-Training is a Python script on purpose: see experiments/translate_tatoeba.py.
+Uses sequence-to-sequence models that were trained with tf_seq2seq and saved
+with TextGenerator.save. Training is a Python script on purpose: see
+experiments/translate_tatoeba.py.
 """
 _EPILOG = """\
 "tf-seq2seq COMMAND --help" tells what a command does, with an example.
-Exit code: 0 when all went well; 2 when something given is unusable (one line on standard error says what to
-do); 130 after Ctrl-C.
+Exit code: 0 when all went well; 1 when --self-check found a difference; 2 when
+something given is unusable (one line on standard error says what to do); 130
+after Ctrl-C.
 """
 
 
@@ -42,13 +44,13 @@ def main(arguments=None):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale: models write any language
     try:
-        options.run(options)
+        code = options.run(options)
         sys.stdout.flush()
     except Exception as error:
         return _ended(error)
     except KeyboardInterrupt as error:
         return _ended(error)
-    return 0
+    return code or 0
 
 
 def _ended(error):
@@ -105,6 +107,7 @@ def _parser():
         one = commands.add_parser(
             command.__name__.rpartition(".")[2],
             help=command.HELP,
+            usage=command.USAGE,
             description=command.DESCRIPTION,
             epilog=command.EPILOG,
             formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -1,1 +1,1 @@
-"""The subcommands of `tf-seq2seq`, one module each: HELP, DESCRIPTION, EPILOG, `add_options` and `run`."""
+"""The subcommands of `tf-seq2seq`, one module each: HELP, USAGE, DESCRIPTION, EPILOG, `add_options` and `run`."""

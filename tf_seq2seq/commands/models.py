@@ -1,20 +1,15 @@
-"""The options that say which model is used and how it searches."""
+"""The options that say which model is used, and how it comes to memory."""
 
-import argparse
 from pathlib import Path
 
+from tf_seq2seq.commands.option_types import positive
 from tf_seq2seq.commands.quiet import quiet_import
+from tf_seq2seq.commands.strategy import changed_strategy, check_search
 from tf_seq2seq.errors import InputError
 
-PENALTIES = """\
-A hypothesis of L tokens (END counted) with log-probability log P gets the score
-
-  --length-penalty none      log P                      prefers short hypotheses
-  --length-penalty average   log P / L^alpha            alpha 1 by default
-  --length-penalty gnmt      log P / ((5 + L) / 6)^alpha    alpha 0.6 by default (Wu et al. 2016, eq. 14)
-
-and the best score wins. Beam search keeps the --beam-size best beginnings at every step; --greedy takes the
-likeliest token at every step, which is faster. What is not given is as it was saved with the model.
+_ENSEMBLE = """\
+  log_probs   log P(token) = sum_m w_m log P_m(token)  (Sutskever et al. 2014)
+  probs       log P(token) = log sum_m w_m P_m(token)
 """
 
 
@@ -25,16 +20,41 @@ def add_model_option(parser):
     )
 
 
-def add_search_options(parser):
-    """Adds the options that replace the saved strategy, and explains them in the description."""
-    parser.description += "\n" + PENALTIES
-    group = parser.add_argument_group("search")
-    group.add_argument("--greedy", action="store_true", help="greedy search instead of beam search")
-    group.add_argument("--beam-size", type=positive, metavar="K", help="hypotheses kept at every step")
-    group.add_argument("--length-penalty", metavar="NAME", help="none, average or gnmt; see above")
-    group.add_argument("--alpha", type=float, metavar="A", help="strength of the length penalty; 0 is none")
+def add_ensemble_options(parser):
+    """Adds the options of several models that are asked together."""
+    group = parser.add_argument_group("ensemble", _ENSEMBLE)
     group.add_argument(
-        "--max-length", type=positive, metavar="TOKENS", help="longest hypothesis, END counted"
+        "--ensemble",
+        nargs="+",
+        action="extend",
+        metavar="FOLDER",
+        help="further models, asked together with --model; their text processors are the same",
+    )
+    group.add_argument(
+        "--ensemble-weights",
+        nargs="+",
+        action="extend",
+        type=float,
+        metavar="W",
+        help="w_m, of --model first; default 1/n each",
+    )
+    group.add_argument(
+        "--ensemble-combine",
+        choices=("log_probs", "probs"),
+        metavar="HOW",
+        help="log_probs (default) or probs",
+    )
+
+
+def add_unknowns_option(parser):
+    """Adds `--replace-unknowns`."""
+    parser.add_argument(
+        "--replace-unknowns",
+        nargs="?",
+        const=True,
+        metavar="DICTIONARY",
+        help="an unknown token becomes the source word that it looked at most, or what the dictionary has "
+        "for that word (source, tab, target on a line)",
     )
 
 
@@ -49,20 +69,21 @@ def add_batch_option(parser, default=32):
     )
 
 
-def positive(text):
-    """The type of an option that is a whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"give a whole number above 0, not {text}")
-    return number
+def add_shortlist_option(group):
+    """Adds `--no-shortlist`."""
+    group.add_argument(
+        "--no-shortlist",
+        action="store_true",
+        help="choose from the whole vocabulary, even if a shortlist was saved with the model (so do --allow and "
+        "--ensemble)",
+    )
 
 
-def load_generator(options, n_best=None):
-    """The generator of `--model`, with the strategy that the options ask for.
+def load_generator(options):
+    """The generator of `--model`, with what the options ask for.
 
     Args:
         options: what the parser gave.
-        n_best: hypotheses wanted for each source; None for what was saved.
 
     Returns:
         `TextGenerator`.
@@ -70,50 +91,92 @@ def load_generator(options, n_best=None):
     Raises:
         InputError: if the folder is not a generator or the options contradict one another.
     """
-    if not Path(options.model).is_dir():
-        raise InputError(
-            f"there is no folder {options.model}: give --model a folder that TextGenerator.save wrote"
-        )
+    check_model(options)
     with quiet_import():
         from tf_seq2seq.decoding.generator import TextGenerator
     generator = TextGenerator.load(options.model)
-    strategy = _strategy(options, generator.strategy, n_best) if hasattr(options, "greedy") else None
-    if strategy is None:
+    if getattr(options, "ensemble", None):
+        generator = _together(generator, options)
+    if _leaves_shortlist(options) and getattr(generator, "shortlist", None) is not None:
+        generator = _with(generator, shortlist=None)
+    if getattr(options, "replace_unknowns", None):
+        generator = _with(generator, unknowns=_replacement(options.replace_unknowns))
+    if not hasattr(options, "greedy"):
         return generator
-    return generator.with_strategy(strategy)
+    strategy = changed_strategy(options, generator.strategy, getattr(generator, "target_text", None))
+    return generator if strategy is None else generator.with_strategy(strategy)
 
 
-def _strategy(options, saved, n_best):
-    """The strategy that the options ask for, or None for the saved one."""
-    from tf_seq2seq.decoding.beam_search import BeamSearch
-    from tf_seq2seq.decoding.greedy import Greedy
-
-    beam = {"beam_size": options.beam_size, "length_penalty": _penalty(options, saved), "n_best": n_best}
-    beam = {name: value for name, value in beam.items() if value is not None}
-    length = {} if options.max_length is None else {"max_length": options.max_length}
-    if options.greedy and beam:
-        raise InputError("--greedy goes without beam size, n-best and length penalty: leave one of them out")
-    if not (options.greedy or beam or length):
-        return None
-    kind = Greedy if options.greedy else BeamSearch if beam else type(saved)
-    return kind(**{**_config(saved, kind, beam), **beam, **length})
-
-
-def _config(saved, kind, changes):
-    """What the saved strategy says and the wanted kind understands."""
-    config = saved.get_config()
-    if not isinstance(saved, kind):
-        return {name: config[name] for name in ("max_length",) if name in config}
-    if "beam_size" in changes and config.get("n_best", 0) > changes["beam_size"]:
-        config["n_best"] = None
-    return config
+def check_model(options):
+    """Raises InputError for what can be told before TensorFlow is there: folders and contradicting options."""
+    if hasattr(options, "greedy"):
+        check_search(options)
+    further = getattr(options, "ensemble", None)
+    for name in ("ensemble_weights", "ensemble_combine"):
+        if getattr(options, name, None) and not further:
+            raise InputError(f"--{name.replace('_', '-')} is for --ensemble: give further models")
+    for flag, folder in [("--model", options.model), *(("--ensemble", folder) for folder in further or ())]:
+        if not Path(folder).is_dir():
+            raise InputError(
+                f"there is no folder {folder}: give {flag} a folder that TextGenerator.save wrote"
+            )
 
 
-def _penalty(options, saved):
-    """A `LengthPenalty`, or None for the saved one."""
-    from tf_seq2seq.decoding.penalties import LengthPenalty
+def _leaves_shortlist(options):
+    """A shortlist is one model's, and knows nothing of what is allowed."""
+    return any(getattr(options, name, None) for name in ("no_shortlist", "allow"))
 
-    if options.length_penalty is None and options.alpha is None:
-        return None
-    name = options.length_penalty or getattr(getattr(saved, "length_penalty", None), "name", "gnmt")
-    return LengthPenalty(name, options.alpha)
+
+def _together(first, options):
+    """The generator of an ensemble."""
+    from tf_seq2seq.decoding.ensemble import Ensemble
+    from tf_seq2seq.decoding.generator import TextGenerator
+
+    models = [first.model]
+    for folder in options.ensemble:
+        other = TextGenerator.load(folder)
+        _check_same(options.model, first, folder, other)
+        models.append(other.model)
+    combine = options.ensemble_combine or "log_probs"
+    return _with(first, model=Ensemble(models, options.ensemble_weights, combine), shortlist=None)
+
+
+def _with(generator, **parts):
+    """Another generator with some parts changed."""
+    from tf_seq2seq.decoding.generator import TextGenerator
+
+    names = ("model", "source_text", "target_text", "strategy", "shortlist", "unknowns")
+    return TextGenerator(**{name: getattr(generator, name) for name in names} | parts)
+
+
+def _replacement(dictionary):
+    from tf_seq2seq.decoding.unknowns import UnknownReplacement
+
+    return UnknownReplacement(None if dictionary is True else dictionary)
+
+
+def _check_same(name, generator, other_name, other):
+    """Raises InputError unless two generators split texts in the same way."""
+    for side in ("source", "target"):
+        first, second = (getattr(one, f"{side}_text") for one in (generator, other))
+        for what in ("split", "lowercase", "normalize", "add_end"):
+            values = getattr(first, what), getattr(second, what)
+            if values[0] != values[1]:
+                raise InputError(_differ(side, name, other_name, f"{what} is {values[0]} and {values[1]}"))
+        tokens = first.vocabulary.tokens, second.vocabulary.tokens
+        pieces = (getattr(one.pieces, "model", None) for one in (first, second))
+        if tokens[0] != tokens[1]:
+            raise InputError(
+                _differ(
+                    side, name, other_name, f"vocabularies of {len(tokens[0])} and {len(tokens[1])} tokens"
+                )
+            )
+        if len({*pieces}) > 1:
+            raise InputError(_differ(side, name, other_name, "other SentencePiece models"))
+
+
+def _differ(side, name, other_name, how):
+    return (
+        f"the {side} text processors of {name} and {other_name} differ ({how}): an ensemble's models are "
+        "trained with the same processors"
+    )

@@ -1,29 +1,38 @@
-"""`tf-seq2seq score`: how likely a model thinks given targets.
-
-Shapes: **B** batch, **S** source length, **T** target length, **V** vocabulary.
-"""
+"""`tf-seq2seq score`: how likely a model thinks given targets."""
 
 import itertools
 import json
 import sys
 
-from tf_seq2seq.commands.models import add_batch_option, add_model_option, load_generator
-from tf_seq2seq.commands.sentences import add_pair_options, pairs, progress
+from tf_seq2seq.commands.models import (
+    add_batch_option,
+    add_ensemble_options,
+    add_model_option,
+    load_generator,
+)
+from tf_seq2seq.commands.progress import progress
+from tf_seq2seq.commands.sentences import add_pair_options, pairs
 
 HELP = "write the log-probability of given pairs"
+USAGE = "tf-seq2seq score --model FOLDER [option ...]"
 DESCRIPTION = """\
-Writes for every pair, in order, the log-probability that the model gives the target after the source, in
-nats, and the number of tokens it is the sum over, END counted, parted by a tab:
+Writes for every pair, in order, the log-probability that the model gives the
+target after the source, in nats, and the number of tokens it is the sum over,
+END counted, parted by a tab:
 
-  log P(target | source) = sum over t of log P(token t | tokens before t, source)
+  log P(target | source)
+    = sum over t of log P(token t | tokens before t, source)
 
-The closer to 0, the likelier. Divided by the number of tokens it compares targets of unlike lengths; e to the
-negative of that is the perplexity. A target longer than the model's maximum length is cut there.
+The closer to 0, the likelier. Divided by the number of tokens it compares
+targets of unlike lengths; e to the negative of that is the perplexity. A
+target longer than the model's maximum length is cut there.
 """
 EPILOG = """\
 example:
-  tf-seq2seq score --model runs/demo/generator --source test.es --target test.en | sort -n | head
-  printf 'Hola.\\tHello.\\n' | tf-seq2seq score --model runs/demo/generator --tsv - --json-lines
+  tf-seq2seq score --model runs/demo/generator \\
+    --source test.es --target test.en | sort -n | head
+  printf 'Hola.\\tHello.\\n' | \\
+    tf-seq2seq score --model runs/demo/generator --tsv - --json-lines
 """
 
 
@@ -37,16 +46,15 @@ def add_options(parser):
         action="store_true",
         help="write one JSON object for a pair: source, target, log_prob, tokens, token_log_probs",
     )
+    add_ensemble_options(parser)
 
 
 def run(options):
     """Scores pair by pair."""
-    with pairs(options) as rows, progress("scoring") as done:
+    with pairs(options) as rows, progress("scoring", options.source) as done:
         generator = load_generator(options)
-        log_probs = _log_probs(generator)
         while batch := list(itertools.islice(rows, options.batch_size)):
-            sources, targets = zip(*batch)
-            for pair, tokens, values in zip(batch, *log_probs(sources, targets)):
+            for pair, tokens, values in zip(batch, *_log_probs(generator, *zip(*batch))):
                 sys.stdout.write(_line(pair, tokens, values, options.json_lines))
                 done()
 
@@ -65,29 +73,12 @@ def _line(pair, tokens, log_probs, as_json):
     return json.dumps(values, ensure_ascii=False) + "\n"
 
 
-def _log_probs(generator):
-    """A function of two lists of str: tokens and log-probs of each target, as lists of lists."""
-    import tensorflow as tf
-
-    from tf_seq2seq.data.vocabulary import PAD, START
-
-    text = tf.TensorSpec([None], tf.string)
-
-    @tf.function(input_signature=[text, text])
-    def teacher_forced(sources, targets):
-        labels = generator.target_text.ids(targets).to_tensor(PAD)  # (B, T)
-        target_ids = tf.concat([tf.fill([tf.shape(labels)[0], 1], START), labels[:, :-1]], axis=1)
-        state, memory = generator.model.start({"source_ids": generator.source_text.dense(sources)})
-        features, _ = generator.model.decoder.features(target_ids, state, memory)
-        logits = generator.model.decoder.project(features)  # (B, T, V)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-        lengths = tf.math.count_nonzero(labels != PAD, axis=1)
-        return generator.target_text.tokens(labels), -nll, lengths
-
-    def log_probs(sources, targets):
-        found = teacher_forced(tf.constant(sources), tf.constant(targets))
-        tokens, values, lengths = (tensor.numpy() for tensor in found)
-        tokens = [[token.decode() for token in row[:length]] for row, length in zip(tokens, lengths)]
-        return tokens, [row[:length].tolist() for row, length in zip(values, lengths)]
-
-    return log_probs
+def _log_probs(generator, sources, targets):
+    """Tokens and log-probs of each target, as lists of lists."""
+    found = generator.score(sources, targets)
+    tokens, values, lengths = (
+        tensor.numpy()
+        for tensor in (generator.target_text.tokens(found.ids), found.token_log_probs, found.lengths)
+    )
+    tokens = [[token.decode() for token in row[:length]] for row, length in zip(tokens, lengths)]
+    return tokens, [row[:length].tolist() for row, length in zip(values, lengths)]

@@ -1,4 +1,4 @@
-"""Sentences and pairs of sentences from files or from standard input, read as a stream; and how far it is."""
+"""Sentences and pairs of sentences from files or from standard input, read as a stream."""
 
 import argparse
 import contextlib
@@ -31,6 +31,31 @@ def lines(path):
         return _standard_input()
     rows = reading.lines(path)
     return itertools.chain([next(rows)], rows)
+
+
+def lines_in_step(name, texts, readers):
+    """Yields tuples of a text and what is read of the same line of other files.
+
+    Args:
+        name: what the texts' file is called in errors.
+        texts: an iterator of str.
+        readers: dict of path to function of a line.
+
+    Raises:
+        InputError: if a file has fewer or more lines.
+    """
+    files = [reading.lines(path) for path in readers]
+    for number, text in enumerate(texts, 1):
+        found = [next(file, None) for file in files]
+        for path, line in zip(readers, found):
+            if line is None:
+                raise InputError(
+                    f"{path} has {number - 1:,} lines but {name} has more; line i of both belong together"
+                )
+        yield text, *(read(line) for read, line in zip(readers.values(), found))
+    for path, file in zip(readers, files):
+        if next(file, None) is not None:
+            raise InputError(f"{path} has more lines than {name}; line i of both belong together")
 
 
 def add_pair_options(parser):
@@ -101,27 +126,6 @@ def stored(path):
 def one_line(text):
     """A text with spaces for tabs and line breaks, so that it stays one line and one column."""
     return text.translate(_BREAKS)
-
-
-@contextlib.contextmanager
-def progress(doing):
-    """Yields a function to call at every line; shows a count on a terminal that does not show the lines."""
-    from rich import progress as columns
-    from rich.console import Console
-
-    bar = columns.Progress(
-        columns.SpinnerColumn(),
-        columns.TextColumn("{task.description} {task.completed:,.0f} lines"),
-        columns.TaskProgressColumn(show_speed=True),
-        columns.TimeElapsedColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty() or sys.stdout.isatty(),
-        transient=True,
-        redirect_stdout=False,  # it would take the lines to standard error
-    )
-    with bar:
-        task = bar.add_task(doing, total=None)
-        yield lambda: bar.advance(task)
 
 
 def _standard_input():

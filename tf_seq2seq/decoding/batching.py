@@ -3,7 +3,7 @@
 import itertools
 
 
-def in_batches(items, lengths, answer, batch_size=32, batch_tokens=None, window=16):
+def in_batches(items, lengths, answer, batch_size=32, batch_tokens=None, window=16, done=None):
     """Answers items in constant memory.
 
     ``batch_size * window`` items are read, put in order of length, answered batch by batch and given back in the order in
@@ -23,6 +23,7 @@ def in_batches(items, lengths, answer, batch_size=32, batch_tokens=None, window=
         batch_size: the most items at once.
         batch_tokens: the most tokens at once, padding counted; an item that is longer goes alone. None for no limit.
         window: batches that are read ahead; with 1 and a `batch_size` of 1 every item is answered at once.
+        done: function that is called with the number of items after each batch; None for none.
 
     Yields:
         an answer for each item, in their order.
@@ -32,6 +33,8 @@ def in_batches(items, lengths, answer, batch_size=32, batch_tokens=None, window=
         found = {}
         for rows in _batches(lengths(ahead), batch_size, batch_tokens):
             found.update(zip(rows, answer([ahead[row] for row in rows])))
+            if done is not None:
+                done(len(rows))
         yield from (found[row] for row in range(len(ahead)))
 
 

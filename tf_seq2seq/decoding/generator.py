@@ -155,7 +155,7 @@ class TextGenerator(tf.Module):
     def _score(self, source_ids, target_ids, start_ids):
         return score_ids(self.model, {"source_ids": requests.not_empty(source_ids)}, target_ids, start_ids)
 
-    def generate_all(self, texts, batch_size=32, window=16, batch_tokens=None, **conditions):
+    def generate_all(self, texts, batch_size=32, window=16, batch_tokens=None, done=None, **conditions):
         """Generates for any number of texts in constant memory.
 
         Texts of like length go into one batch: `window` batches of texts are read, sorted by length,
@@ -166,6 +166,7 @@ class TextGenerator(tf.Module):
             batch_size: the most texts generated at once.
             window: batches that are read ahead.
             batch_tokens: the most source tokens at once, padding counted; None for no limit.
+            done: function that is called with the number of texts after each batch.
             **conditions: `prefix`, `phrases`, `seeds`, `limit`: iterables with one value for each text.
 
         Yields:
@@ -181,7 +182,7 @@ class TextGenerator(tf.Module):
             return self.source_text.ids([text for text, *_ in items]).row_lengths().numpy().tolist()
 
         items = zip(texts, *conditions.values(), strict=bool(conditions))
-        return in_batches(items, lengths, answer, batch_size, batch_tokens, window)
+        return in_batches(items, lengths, answer, batch_size, batch_tokens, window, done)
 
     def _search(self, inputs):
         """`Hypotheses` for `source_ids` (B, S) and conditions, traced once for each set of their names."""
