@@ -186,3 +186,38 @@ def test_real_tokens_logits_are_those_of_all():
         made(inputs, labels=labels), made(inputs).numpy()[labels != 0], rtol=1e-5, atol=1e-6
     )
     assert made.alignments(inputs).shape == (*inputs["target_ids"].shape, inputs["source_ids"].shape[1])
+
+
+@pytest.mark.parametrize("name", [*batteries.ZOO, *[*batteries.DECODERS][::4]])
+def test_weights_of_another_dtype_give_nearly_the_same(name):
+    """All weights follow, wherever the layers that hold them are made; what search reads stays float32."""
+    model = batteries.shared(name)
+    half = model.with_weights("bfloat16")
+    assert {weight.dtype for weight in half.weights} == {"bfloat16"}
+    inputs, labels = batteries.batch()
+    inputs = {name: tf.constant(ids) for name, ids in inputs.items()}
+    outputs = []
+    for one in (model, half):
+        state, memory = one.start(inputs)
+        first = one.step(inputs["target_ids"][:, 0], state, memory)
+        second = one.step(tf.constant(labels[:, 0]), first.state, memory)
+        outputs.append(second)
+        assert {leaf.dtype for leaf in tf.nest.flatten((first.logits, first.state))} == {tf.float32}
+    difference = np.abs(outputs[0].logits - outputs[1].logits)
+    assert 0 < difference.max() < 0.15, difference.max()
+    back = half.with_weights("float32")
+    assert {weight.dtype for weight in back.weights} == {"float32"}
+    for ours, whole in zip(back.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=2**-8)
+
+
+def test_a_model_of_half_precision_weights_comes_back_from_its_file(tmp_path):
+    half = batteries.shared("luong2015").with_weights("bfloat16")
+    half.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert {weight.dtype for weight in loaded.weights} == {"bfloat16"}
+    state, memory = half.start(batteries.batch()[0])
+    ids = tf.constant([2, 2, 2, 2])
+    np.testing.assert_array_equal(
+        loaded.step(ids, state, memory).logits, half.step(ids, state, memory).logits
+    )

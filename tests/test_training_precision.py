@@ -16,7 +16,7 @@ from tf_seq2seq.training import precision
     ],
 )
 def test_the_measured_times_decide(monkeypatch, seconds, policy):
-    monkeypatch.setattr(precision, "product_seconds", seconds.__getitem__)
+    monkeypatch.setattr(precision, "product_seconds", lambda dtype, products: seconds[dtype])
     monkeypatch.setattr(precision.tf.config, "list_physical_devices", lambda kind: [])
     assert precision.fastest_policy() == policy
 

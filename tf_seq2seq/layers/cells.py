@@ -52,6 +52,9 @@ class _Cell(keras.layers.Layer):
         output, state, _ = self.step(self.project(inputs), tuple(state))
         return output, state
 
+    def _drawn(self, shape, dtype):
+        return tf.cast(self.recurrent_initializer(shape, "float32"), dtype)  # QR knows no bfloat16
+
     def _kernel(self, dtype, kernel):
         return tf.cast(self.recurrent_kernel if kernel is None else kernel, dtype)
 
@@ -100,7 +103,7 @@ class LSTMCell(_Cell):
             shape=(input_shape[-1], 4 * units), initializer=self.kernel_initializer, name="kernel"
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(units, 4 * units), initializer=self.recurrent_initializer, name="recurrent_kernel"
+            shape=(units, 4 * units), initializer=self._drawn, name="recurrent_kernel"
         )
         self.bias = self.add_weight(shape=(4 * units,), initializer="zeros", name="bias")
         self.bias.assign(tf.repeat([0.0, self.forget_bias, 0.0, 0.0], units))
@@ -171,7 +174,7 @@ class GRUCell(_Cell):
             shape=(input_shape[-1], 3 * units), initializer=self.kernel_initializer, name="kernel"
         )
         self.recurrent_kernel = self.add_weight(
-            shape=(units, 3 * units), initializer=self.recurrent_initializer, name="recurrent_kernel"
+            shape=(units, 3 * units), initializer=self._drawn, name="recurrent_kernel"
         )
         size = 4 * units if self.reset_after else 3 * units
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias")

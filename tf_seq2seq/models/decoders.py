@@ -83,9 +83,11 @@ class RNNDecoder(keras.layers.Layer):
         self.residual_from = residual_from
         self.tied = tied
         self.drop = keras.layers.Dropout(dropout)
-        cells = StackedCells([make_cell(cell, units) for _ in range(depth)], dropout, residual_from)
+        same = {"dtype": self.dtype_policy}
+        cells = [make_cell(cell, units, **same) for _ in range(depth)]
+        cells = StackedCells(cells, dropout, residual_from, **same)
         self.wrapper = AttentionWrapper(
-            cells, attention, position, input_feeding, readout, readout_size, every_layer
+            cells, attention, position, input_feeding, readout, readout_size, every_layer, **same
         )
         self._check()
 
@@ -182,6 +184,10 @@ class RNNDecoder(keras.layers.Layer):
         kernel = self.embeddings if self.tied else self.projection_kernel
         return affine(features, kernel, self.projection_bias, transpose=self.tied)
 
+    def output_vectors(self):
+        """A vector a token, (V, D): what features are multiplied by to give its logit."""
+        return self.embeddings if self.tied else tf.transpose(self.projection_kernel)
+
     def call(self, target_ids, state, memory, training=False):
         """Teacher-forced logits.
 
@@ -191,17 +197,19 @@ class RNNDecoder(keras.layers.Layer):
         features, _ = self.features(target_ids, state, memory, training)
         return tf.cast(self.project(features), tf.float32)
 
-    def step(self, ids, state, memory):
+    def step(self, ids, state, memory, project=None):
         """Moves one token on.
 
         Args:
             ids: (N,) int32, the token before; ids of V and above are read as UNK.
             state: from `initial_state` or a step before.
             memory: from `memory`, with N rows.
+            project: function of features (N, D) that stands in for `project`, e.g. on a part of the vocabulary.
 
         Returns:
             `StepOutput`: logits (N, V) float32, state, alignments (N, S) float32 or None.
         """
         inputs = embed(self.embeddings, ids, self.embeddings.dtype)
         features, state, alignments = self.wrapper.step(inputs, state, memory)
-        return StepOutput(tf.cast(self.project(features), tf.float32), state, alignments)
+        logits = (project or self.project)(features)
+        return StepOutput(tf.cast(logits, tf.float32), state, alignments)

@@ -90,8 +90,9 @@ class RNNEncoder(keras.layers.Layer):
         self.residual_from = residual_from
         self.reverse_source = reverse_source
         self.drop = keras.layers.Dropout(dropout)
-        self.layers_forward = [make_cell(cell, units // self._directions(n)) for n in range(depth)]
-        self.layers_backward = [make_cell(cell, units // 2) for n in range(depth) if self._directions(n) == 2]
+        make = lambda number: make_cell(cell, units // self._directions(number), dtype=self.dtype_policy)
+        self.layers_forward = [make(number) for number in range(depth)]
+        self.layers_backward = [make(number) for number in range(depth) if self._directions(number) == 2]
         self._check()
         self.build()
 

@@ -117,6 +117,23 @@ class Seq2Seq(keras.Model):
         """One step of a search: ids (N,) int32 -> `StepOutput`."""
         return self.decoder.step(ids, state, memory)
 
+    def with_weights(self, dtype):
+        """The same model with weights of another dtype, to search with.
+
+        Products are then computed in that dtype; states, energies, logits and scores stay float32. See
+        `tf_seq2seq.layers.precision.fastest_weights` for whether it pays.
+
+        Args:
+            dtype: "bfloat16" or "float32".
+
+        Returns:
+            a new model with copies of the weights.
+        """
+        model = type(self).from_config(_of_dtype(self.get_config(), dtype))
+        for new, old in zip(model.weights, self.weights, strict=True):
+            new.assign(tf.cast(old, new.dtype))
+        return model
+
     def compile(self, optimizer="adam", loss=None, *, objective=None, jit_compile=False, **kwargs):
         """As `keras.Model.compile`.
 
@@ -212,3 +229,10 @@ class Seq2Seq(keras.Model):
         if not self.log_gradient_norm:
             del logs["gradient_norm"]
         return logs
+
+
+def _of_dtype(config, dtype):
+    """A configuration whose layers, all of them, have a dtype."""
+    if isinstance(config, dict):
+        return {key: dtype if key == "dtype" else _of_dtype(value, dtype) for key, value in config.items()}
+    return [_of_dtype(value, dtype) for value in config] if isinstance(config, (list, tuple)) else config

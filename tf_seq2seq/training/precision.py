@@ -1,12 +1,11 @@
 """Which of Keras's precision policies is fast on the machine at hand."""
 
-import time
-
 import tensorflow as tf
+
+from tf_seq2seq.layers.precision import product_seconds
 
 # (rows, width in, width out) of one LSTM step and of the vocabulary's projection
 _PRODUCTS = [(64, 512, 1024), (512, 256, 5000)]
-_ROUNDS = 5
 _MARGIN = 1.15  # weights and logits are cast at every step, which costs part of what the products save
 
 
@@ -31,9 +30,8 @@ def fastest_policy():
     if gpus:
         details = tf.config.experimental.get_device_details(gpus[0])
         return gpu_policy(details.get("compute_capability", (0, 0)))
-    return (
-        "mixed_bfloat16" if product_seconds("bfloat16") * _MARGIN < product_seconds("float32") else "float32"
-    )
+    seconds = {dtype: product_seconds(dtype, _PRODUCTS) for dtype in ("bfloat16", "float32")}
+    return "mixed_bfloat16" if seconds["bfloat16"] * _MARGIN < seconds["float32"] else "float32"
 
 
 def gpu_policy(compute_capability):
@@ -51,24 +49,3 @@ def gpu_policy(compute_capability):
     if compute_capability >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if compute_capability >= (7, 0) else "float32"
-
-
-def product_seconds(dtype):
-    """Time of the probe's matrix products in `dtype`.
-
-    Args:
-        dtype: ``"float32"`` or ``"bfloat16"``.
-
-    Returns:
-        seconds, the least of five rounds, so that a busy neighbour does not decide.
-    """
-    operands = [
-        (tf.ones((rows, width), dtype), tf.ones((width, out), dtype)) for rows, width, out in _PRODUCTS
-    ]
-    rounds = []
-    for _ in range(_ROUNDS + 1):  # the first is the warm-up
-        start = time.perf_counter()
-        for left, right in operands:
-            tf.linalg.matmul(left, right).numpy()
-        rounds.append(time.perf_counter() - start)
-    return min(rounds[1:])
