@@ -23,11 +23,16 @@ def test_top_k_is_tensorflows_with_ties(width, count, different):
     np.testing.assert_array_equal(places, expected_places)
 
 
-def test_top_k_of_an_unknown_width():
-    run = tf.function(
-        lambda values: candidates.top_k(values, 3), input_signature=[tf.TensorSpec([None, None])]
-    )
-    assert run(tf.constant([[1.0, 5.0]]))[1].numpy().tolist() == [[1, 0]]
+@pytest.mark.parametrize("count", [1, 7, 30])
+def test_top_k_of_an_unknown_width(count):
+    """Few and many, short and long rows: what is done is chosen as it runs."""
+    spec = tf.TensorSpec([None, None], tf.float32)
+    run = tf.function(lambda values: candidates.top_k(values, count), input_signature=[spec])
+    for rows, width in [(1, 2), (2000, 9), (50, 399), (50, 400), (50, 641), (1, 3000), (8, 3000), (20, 1281)]:
+        values = np.random.default_rng(width).integers(0, 40, (rows, width)).astype("float32")
+        expected = tf.math.top_k(values, min(count, width))
+        for found, true in zip(run(values), expected):
+            np.testing.assert_array_equal(found, true)
 
 
 def test_best_tokens_are_at_least_as_many_as_asked_for_without_pad_and_start():
@@ -56,8 +61,8 @@ def test_the_normalizer_is_log_sum_exp(scale):
 def test_sums_of_log_probs_stay_as_they_are():
     sums = tf.constant([[-9.0, -9.0, -1.0, -4.0, -2.0]])
     found = candidates.best_tokens(StepOutput(sums, (), None, normalized=True), 3)
-    assert found.ids.numpy().tolist()[0][1:] == [4, 3, 0]
-    assert found.values.numpy().tolist() == [[-np.inf, -2.0, -4.0, -np.inf, -np.inf]]
+    assert found.ids.numpy().tolist()[0][1:] == [4, 3, 0, 1]
+    assert found.values.numpy().tolist() == [[-np.inf, -2.0, -4.0, -np.inf, -9.0]]
 
 
 def test_a_selection_of_columns_is_spread_over_the_vocabulary():

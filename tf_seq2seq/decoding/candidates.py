@@ -10,7 +10,7 @@ import tensorflow as tf
 from tf_seq2seq.data.vocabulary import PAD, START
 
 NEVER = float("-inf")
-_BLOCKS = 80  # measured: 64 to 160 are alike at 8,000 columns
+_BLOCKS = 80  # at most; measured: 64 to 160 are alike at 8,000 columns
 
 
 class Candidates(NamedTuple):
@@ -100,14 +100,23 @@ def top_k(values, count):
         values (N, count) float32, falling, and their places (N, count) int32.
     """
     width = values.shape[1]
-    if width is None or width < 16 * _BLOCKS or 4 * count > _BLOCKS:
-        return tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1]))
-    rows, size = tf.shape(values)[0], -(-width // _BLOCKS)
-    if size * _BLOCKS > width:
-        values = tf.pad(values, [[0, 0], [0, size * _BLOCKS - width]], constant_values=NEVER)
-    blocks = tf.reshape(values, [rows, _BLOCKS, size])  # (N, W) -> (N, blocks, size)
-    _, chosen = tf.math.top_k(tf.reduce_max(blocks, axis=2), count)
+    few = lambda: tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1]))
+    if 4 * count > _BLOCKS or (width is not None and width < 16 * _BLOCKS):
+        return tuple(few())
+    if width is not None:
+        return _top_k_of_blocks(values, count)
+    long = (tf.shape(values)[1] >= 5 * _BLOCKS) & (tf.size(values) > 200 * _BLOCKS)
+    return tf.cond(long, lambda: _top_k_of_blocks(values, count), lambda: tuple(few()))
+
+
+def _top_k_of_blocks(values, count):
+    rows, width = tf.shape(values)[0], values.shape[1] or tf.shape(values)[1]
+    size = -(-width // (8 * _BLOCKS)) * 8  # a multiple of 8 is far faster to reduce
+    blocks = -(-width // size)
+    values = tf.pad(values, [[0, 0], [0, blocks * size - width]], constant_values=NEVER)
+    values = tf.reshape(values, [rows, blocks, size])  # (N, W) -> (N, blocks, size)
+    _, chosen = tf.math.top_k(tf.reduce_max(values, axis=2), count)
     chosen = tf.sort(chosen, axis=1)  # (N, count)
-    inside = tf.reshape(tf.gather(blocks, chosen, batch_dims=1), [rows, count * size])
+    inside = tf.reshape(tf.gather(values, chosen, batch_dims=1), [rows, count * size])
     best, places = tf.math.top_k(inside, count)
     return best, tf.gather(chosen, places // size, batch_dims=1) * size + places % size
