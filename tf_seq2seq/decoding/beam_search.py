@@ -171,20 +171,20 @@ class BeamSearch:
         )
         return beam, longest
 
-    def choose(self, time, output, beam, bonus=None, more=0):
+    def choose(self, time, output, beam, each, bonus=None, more=0):
         """Goes on by a step, as `loop.search` has it.
 
         Args:
             time: () int32, tokens said so far.
             output: `StepOutput` of the live hypotheses; of the first step, of the sources.
             beam: `Beam`.
+            each: k, the output's rows for each source, 1 at the first step, then K.
             bonus: function of token ids (B, M) -> (B, M) float32, added to ranks; or None.
             more: how many tokens the bonus may lower at most.
 
         Returns:
             `Beam` and `loop.Choice`.
         """
-        each = beams.rows_each(output.logits, beam.done)  # 1 at the first step, then K
         beam = self._covered(beam, output, each)
         best = self._expand(time, output, beam, each, bonus, more).best(2 * self.beam_size)
         beam = self._finish(best, beam, time + 1)
@@ -205,16 +205,16 @@ class BeamSearch:
         """The expansions of each source that may matter.
 
         The K + 1 best tokens of each row are enough: a row gives at most K expansions by another token than
-        END to the next beam, and at most K to the K best of all.
+        END to the next beam, and at most K to the K best of all. Twice K make the first step no exception.
         """
-        count = self.beam_size + 1 + more
+        count = 2 * self.beam_size + more
         if not beam.phrases:
             found = self.rules.best(output, count, time, beam.followed, beam.conditions)  # (N, w) each
         else:
             values, log_probs = self.rules.all(output, time, beam.followed, beam.conditions)
             found = lexical.candidates(values, log_probs, beam, each, count)
-        totals = found.values + tf.reshape(beam.totals[:, :each], [-1, 1])
-        sums = found.log_probs + tf.reshape(beam.log_probs[:, :each], [-1, 1])
+        totals = found.values + _column(beam.totals, each)
+        sums = found.log_probs + _column(beam.log_probs, each)
         ranks = totals
         if self.coverage_penalty and self.coverage_penalty.stepwise:
             ranks += tf.reshape(self._coverage_score(beam), [-1, 1])
@@ -253,7 +253,7 @@ class BeamSearch:
             covered = tf.where(done[:, :, None], beam.coverage, covered)  # (B, k or K, S) -> (B, K, S)
         beam = beam._replace(
             ids=best.ids,
-            totals=tf.where(done, beam.totals, best.totals),
+            totals=tf.where(done, beam.totals, tf.where(best.ranks > NEVER, best.totals, NEVER)),
             log_probs=tf.where(done, beam.log_probs, best.log_probs),
             length=tf.where(beam.done, beam.length, time + 1),
             followed=self.rules.advance(beam.followed, time, best.ids, best.parents),
@@ -299,3 +299,8 @@ class BeamSearch:
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def _column(field, each):
+    """(B, K) -> (B*k, 1), of the first k hypotheses, which are all there are."""
+    return tf.reshape(field if each == field.shape[1] else field[:, :each], [-1, 1])

@@ -11,11 +11,12 @@ import tensorflow as tf
 from tf_seq2seq.data.vocabulary import END
 from tf_seq2seq.decoding import beams, loop, pool
 from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.decoding.candidates import NEVER
 from tf_seq2seq.decoding.conditions import as_conditions
 from tf_seq2seq.decoding.hypotheses import best_first
 from tf_seq2seq.errors import InputError
 
-_NONE = -1  # what a group that is done takes
+_NONE = -1  # what a group that is done takes, and a place without a hypothesis
 
 
 class Groups(NamedTuple):
@@ -95,17 +96,17 @@ class DiverseBeamSearch:
         merged = pool.Pool(*map(join, zip(*pools)))
         return best_first(pool.hypotheses(merged, join(ended), record), self.n_best)
 
-    def _choose(self, time, output, now):
+    def _choose(self, time, output, now, each):
         """Every group in turn."""
-        each = beams.rows_each(output.logits, now.done)  # 1 at the first step, then K
         taken, groups, choices = tf.zeros([tf.shape(now.done)[0], 0], tf.int32), [], []
         for number, beam in enumerate(now.beams):
-            mine = _rows_of_group(output, each, number, self.groups)
+            rows = each if each == 1 else self.size
+            mine = _rows_of_group(output, each, number * self.size if each > 1 else 0, rows)
             bonus = None if number == 0 else lambda ids, taken=taken: -self.diversity * _times(ids, taken)
-            new, choice = self.group.choose(time, mine, beam, bonus, more=number * self.size + 1)
+            new, choice = self.group.choose(time, mine, beam, rows, bonus, more=number * self.size + 1)
             taken = tf.concat([taken, _taken(beam, new)], axis=1)
-            offset = tf.where(each == 1, 0, number * self.size)
-            choices.append(choice._replace(parents=choice.parents + offset))
+            first = 0 if each == 1 else number * self.size
+            choices.append(choice._replace(parents=choice.parents + first))
             groups.append(new)
         done = tf.reduce_all(tf.stack([beam.done for beam in groups]), axis=0)
         choice = loop.Choice(*(tf.concat(fields, axis=1) for fields in zip(*choices)))
@@ -129,21 +130,20 @@ def _taken(before, after):
     """The tokens that a group took at a step, END as often as a hypothesis finished: (B, 2K/G) int32."""
     size = tf.shape(after.ids)[1]
     ended = tf.range(size) < (after.finished - before.finished)[:, None]
-    ids = tf.where(before.done[:, None], _NONE, after.ids)
+    ids = tf.where(before.done[:, None] | (after.totals == NEVER), _NONE, after.ids)
     return tf.concat([ids, tf.where(ended, END, _NONE)], axis=1)
 
 
-def _rows_of_group(output, each, number, groups):
-    """The output of a group's rows; at the first step all groups share one row a source."""
+def _rows_of_group(output, each, first, rows):
+    """The output of a group's rows, `rows` from `first` on of `each`; at the first step all groups share one."""
 
     def mine(field):
         if field is None:
             return None
-        size = each // groups  # 0 at the first step: K is no less than G, and 1 row is all there is
-        first, last = tf.where(each == 1, 0, number * size), tf.where(each == 1, 1, (number + 1) * size)
-        by_source = tf.reshape(field, [-1, each, tf.shape(field)[1]])[:, first:last]
-        rows = tf.reshape(by_source, [-1, tf.shape(field)[1]])  # (B, K/G, W) -> (B*K/G, W)
-        rows.set_shape([None, field.shape[1]])
-        return rows
+        width = tf.shape(field)[1]
+        by_source = tf.reshape(field, tf.stack([-1, each, width]))[:, first : first + rows]
+        mine = tf.reshape(by_source, tf.stack([-1, width]))  # (B, K/G, W) -> (B*K/G, W)
+        mine.set_shape([None, field.shape[1]])
+        return mine
 
     return output._replace(logits=mine(output.logits), alignments=mine(output.alignments))

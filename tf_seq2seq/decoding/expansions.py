@@ -17,7 +17,7 @@ class Expansions(NamedTuple):
         log_probs: float32, nats, the hypotheses' sums of the model's own.
         token_log_probs: float32, nats, of the last token alone.
         ids: int32, the last token.
-        parents: int32, the live hypothesis that it is added to.
+        parents: int32, the live hypothesis that it is added to; (1, M) as long as it is the same for all sources.
     """
 
     ranks: Any
@@ -29,26 +29,31 @@ class Expansions(NamedTuple):
 
     @classmethod
     def of_rows(cls, each, *fields):
-        """Of the fields but for `parents`, (N, w) each, `each` = k rows a source."""
-        rows, width = tf.unstack(tf.shape(fields[0]))
-        size = [rows // each, each * width]
-        parents = tf.broadcast_to(tf.repeat(tf.range(each), width), size)
-        return cls(*(tf.reshape(field, size) for field in fields), parents)  # (N, w) -> (B, M)
+        """Of the fields but for `parents`, (N, w) each, `each` = k rows a source; their width is known or read."""
+        width = fields[0].shape[1] or tf.shape(fields[0])[1]
+        fields = (tf.reshape(field, tf.stack([-1, each * width])) for field in fields)  # (N, w) -> (B, k*w)
+        return cls(*fields, tf.repeat(tf.range(each), width)[None])
 
     def best(self, count, ranks=None):
         """The `count` best by rank, by falling rank, (B, count) each; where there are not so many, -inf in ranks."""
         ranks = self.ranks if ranks is None else ranks
-        size = tf.shape(ranks)[1]
-        ranks = tf.pad(ranks, [[0, 0], [0, tf.maximum(count - size, 0)]], constant_values=float("-inf"))
+        size = ranks.shape[1] or tf.shape(ranks)[1]
+        short = not isinstance(size, int) or size < count
+        if short:
+            more = tf.maximum(count - size, 0)
+            ranks = tf.pad(ranks, [[0, 0], [0, more]], constant_values=float("-inf"))
         ranks, places = tf.math.top_k(ranks, count)
-        places = tf.minimum(places, size - 1)
-        totals, *others = (tf.gather(field, places, batch_dims=1) for field in self[1:])
-        return Expansions(ranks, tf.where(ranks > float("-inf"), totals, ranks), *others)
+        places = tf.minimum(places, size - 1) if short else places
+        take = lambda field: tf.gather(field, places, batch_dims=1)
+        shared = self.parents.shape[0] == 1  # the same for all sources
+        parents = tf.gather(self.parents[0], places) if shared else take(self.parents)
+        return Expansions(ranks, *map(take, self[1:-1]), parents)
 
     def sorted(self, key):
         """By falling key, (B, M); equal ones stay in their order."""
         order = tf.argsort(key, direction="DESCENDING", stable=True)
-        return Expansions(*(tf.gather(field, order, batch_dims=1) for field in self))
+        parents = tf.broadcast_to(self.parents, tf.shape(self.ids))
+        return Expansions(*(tf.gather(field, order, batch_dims=1) for field in (*self[:-1], parents)))
 
     def first(self, count):
         """The first ones, (B, count) each."""

@@ -74,10 +74,11 @@ def search(step, state, memory, rows, conditions, *, width, max_length, rules, p
         more=more(conditions, longest),
     )
 
-    def choose(time, output, now):
-        ids, each = pick(time, output, now)
-        ids, each = tf.reshape(ids, [-1, width]), tf.reshape(each, [-1, width])  # (N, n) -> (B, K)
-        ids, each = tf.where(now.ended, PAD, ids), tf.where(now.ended, 0.0, each)
+    def choose(time, output, now, each):
+        ids, log_probs = (
+            tf.reshape(field, [-1, width]) for field in pick(time, output, now)
+        )  # (N, n) -> (B, K)
+        ids, log_probs = tf.where(now.ended, PAD, ids), tf.where(now.ended, 0.0, log_probs)
         counted = now.lengths + tf.cast(~now.ended, tf.int32)
         ended = now.ended | (ids == END) | (time + 1 >= now.limits[:, None])
         now = now._replace(
@@ -85,10 +86,10 @@ def search(step, state, memory, rows, conditions, *, width, max_length, rules, p
             done=tf.reduce_all(ended, axis=1),
             ended=ended,
             lengths=counted,
-            log_probs=now.log_probs + each,
+            log_probs=now.log_probs + log_probs,
             followed=rules.advance(now.followed, time, ids),
         )
-        return now, loop.Choice(ids, each)
+        return now, loop.Choice(ids, log_probs)
 
     found, record = loop.search(step, state, memory, start, choose, longest, width)
     return _hypotheses(found, record)

@@ -129,8 +129,7 @@ class StochasticBeamSearch:
             conditions=conditions,
         )
 
-    def _choose(self, time, output, now):
-        each = beams.rows_each(output.logits, now.done)
+    def _choose(self, time, output, now, each):
         best = self._expand(time, output, now, each).best(self.beam_size)
         of_parents = lambda field: tf.gather(field[:, :each], best.parents, batch_dims=1)
         before = of_parents(now.ended)
@@ -170,11 +169,12 @@ class StochasticBeamSearch:
         )
 
     def _noise(self, time, now, each, like):
-        """Gumbel noise (N, W), from the seeds of sources and the step."""
-        shape = tf.stack([each, tf.shape(like)[1]])
+        """Gumbel noise (N, W), from the seeds of sources and the step; a token's is the same whatever W is."""
+        shape = tf.stack([tf.shape(like)[1], each])  # a generator's first numbers do not depend on their count
         place = tf.cast(self.seed, tf.int64) * 2**32 + tf.cast(time, tf.int64)
         draw = lambda seed: tf.random.stateless_uniform(shape, tf.stack([seed, place]), minval=1e-20)
         numbers = tf.map_fn(draw, now.conditions.seeds, fn_output_signature=tf.float32)
+        numbers = tf.transpose(numbers, [0, 2, 1])  # (B, W, k) -> (B, k, W)
         return -tf.math.log(-tf.math.log(tf.reshape(numbers, tf.shape(like))))
 
     def get_config(self):
