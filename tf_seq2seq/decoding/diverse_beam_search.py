@@ -12,7 +12,6 @@ from tf_seq2seq.data.vocabulary import END
 from tf_seq2seq.decoding import beams, loop, pool
 from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.candidates import NEVER
-from tf_seq2seq.decoding.candidates import NEVER
 from tf_seq2seq.decoding.conditions import as_conditions
 from tf_seq2seq.decoding.hypotheses import best_first
 from tf_seq2seq.errors import InputError

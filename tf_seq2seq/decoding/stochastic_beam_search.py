@@ -175,7 +175,6 @@ class StochasticBeamSearch:
         draw = lambda seed: tf.random.stateless_uniform(shape, tf.stack([seed, place]), minval=1e-20)
         numbers = tf.map_fn(draw, now.conditions.seeds, fn_output_signature=tf.float32)
         numbers = tf.transpose(numbers, [0, 2, 1])  # (B, W, k) -> (B, k, W)
-        numbers = tf.transpose(numbers, [0, 2, 1])  # (B, W, k) -> (B, k, W)
         return -tf.math.log(-tf.math.log(tf.reshape(numbers, tf.shape(like))))
 
     def get_config(self):
