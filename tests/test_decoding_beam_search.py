@@ -1,9 +1,7 @@
-"""Beam search and greedy search against brute force and a plain search, on random tables.
+"""Beam search and greedy search by hand and on random tables; `test_oracle_*` have brute force and plain searches.
 
 Shapes: **B** sources, **K** beam, **W** what a step emits, **T** target length, **N = B*K** rows.
 """
-
-import itertools
 
 import keras
 import numpy as np
@@ -18,7 +16,6 @@ from tf_seq2seq.decoding.penalties import LengthPenalty
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.contracts import StepOutput
 
-PENALTIES = [("none", None), ("average", 1.0), ("average", 0.5), ("gnmt", 0.6), ("gnmt", 1.5), ("gnmt", -0.5)]
 EMITTED = lambda width: [token for token in range(width) if token not in (PAD, START)]
 
 
@@ -59,50 +56,6 @@ def log_prob(table, ids):
     return sum(float(table[history[i - 2], history[i - 1], history[i]]) for i in range(2, len(history)))
 
 
-def divisor(name, alpha, length):
-    """A length penalty, once more, in Python floats."""
-    alpha = {"none": 0.0, "average": 1.0, "gnmt": 0.6}[name] if alpha is None else alpha
-    return {"none": 1.0, "average": float(length) ** alpha, "gnmt": ((5 + length) / 6) ** alpha}[name]
-
-
-def every_sequence(width, length):
-    """All sequences of at most `length` tokens that end with END, and all of `length` tokens that do not."""
-    inner = [token for token in EMITTED(width) if token != END]
-    for size in range(length):
-        for body in itertools.product(inner, repeat=size):
-            yield (*body, END)
-    yield from itertools.product(inner, repeat=length)
-
-
-def brute_force(table, length, penalty):
-    """All sequences with score, as (finished, score, ids), in the order in which a search gives them."""
-    found = []
-    for ids in every_sequence(len(table), length):
-        score = log_prob(table, ids) / divisor(*penalty, len(ids))
-        found.append((ids[-1] == END, score, ids))
-    return sorted(found, key=lambda each: (-each[0], -each[1]))
-
-
-def reference_search(table, beam_size, n_best, limit, penalty):
-    """The documented beam search of one source, run to the maximum length, in plain Python."""
-    live, pool = [(0.0, ())], []
-    for time in range(limit):
-        expansions = [
-            (total + float(table[([START, START, *ids])[-2], ([START, *ids])[-1], token]), (*ids, token))
-            for total, ids in live
-            for token in EMITTED(len(table))
-        ]
-        expansions.sort(key=lambda each: -each[0])
-        pool += [
-            (total / divisor(*penalty, time + 1), ids)
-            for total, ids in expansions[:beam_size]
-            if ids[-1] == END
-        ]
-        live = [each for each in expansions if each[1][-1] != END][:beam_size]
-    finished = [(True, *each) for each in sorted(pool, key=lambda each: -each[0])]
-    return (finished + [(False, total / divisor(*penalty, limit), ids) for total, ids in live])[:n_best]
-
-
 def assert_same(found, row, expected):
     """Row `row` of hypotheses is the list of (finished, score, ids), up to swaps of scores within 1e-4."""
     lengths = found.lengths[row]
@@ -117,41 +70,6 @@ def assert_same(found, row, expected):
     assert len(set(got)) == len(got)
     for k, length in enumerate(lengths):
         assert (found.ids[row, k, length:] == PAD).all()
-
-
-@pytest.mark.parametrize("penalty", PENALTIES)
-def test_a_beam_as_wide_as_all_sequences_is_brute_force(penalty):
-    """35 batches of B = 3 tables for each penalty; 3 tokens (UNK, END, one more), T = 3."""
-    length, width = 3, 5
-    tables = random_tables(105, width, seed=1).reshape(35, 3, width, width, width)
-    strategy = BeamSearch(27, LengthPenalty(*penalty), max_length=length)
-    run = tf.function(lambda tables: _call(strategy, tables, None))
-    for batch in tables:
-        found = to_numpy(run(tf.constant(batch)))
-        for row, table in enumerate(batch):
-            expected = brute_force(table, length, penalty)
-            assert_same(found, row, expected)
-            assert (found.scores[row, len(expected) :] == -np.inf).all()
-            assert (found.lengths[row, len(expected) :] == 0).all()
-
-
-def test_brute_force_with_limits_of_each_row():
-    tables = random_tables(30, 5, seed=2)
-    limit = np.arange(30) % 4 + 1
-    found = search(BeamSearch(81, max_length=4), tables, limit)
-    for row, table in enumerate(tables):
-        assert_same(found, row, brute_force(table, limit[row], ("gnmt", 0.6)))
-
-
-@pytest.mark.parametrize("penalty", PENALTIES)
-@pytest.mark.parametrize("beam_size, n_best", [(1, 1), (2, 2), (3, 1), (4, 4)])
-def test_narrow_beams_equal_the_plain_search_run_to_the_end(penalty, beam_size, n_best):
-    """40 tables of 6 tokens, T up to 8: the optimal stop and freezing never change an answer."""
-    tables = random_tables(40, 8, seed=3, sharpness=1.5)
-    limit = np.arange(40) % 3 + 6
-    found = search(BeamSearch(beam_size, LengthPenalty(*penalty), 8, n_best=n_best), tables, limit)
-    for row, table in enumerate(tables):
-        assert_same(found, row, reference_search(table, beam_size, n_best, limit[row], penalty))
 
 
 def chain(share, last):
@@ -233,8 +151,9 @@ def test_a_beam_of_one_is_greedy_search(arguments):
     limit = np.arange(60) % 5 + 4
     beam = search(BeamSearch(1, max_length=8, **arguments), tables, limit)
     greedy = search(Greedy(max_length=8), tables, limit)
-    for name in ("ids", "lengths", "log_probs", "finished"):
+    for name in ("ids", "lengths", "finished"):
         np.testing.assert_array_equal(getattr(beam, name), getattr(greedy, name), err_msg=name)
+    np.testing.assert_allclose(beam.log_probs, greedy.log_probs, rtol=1e-6)
     assert 0.2 < greedy.finished.mean() < 0.95
 
 
@@ -250,23 +169,6 @@ def test_greedy_takes_the_likeliest_token_of_each_step():
         assert found.lengths[row, 0] == len(ids)
 
 
-@pytest.mark.parametrize(
-    "strategy", [Greedy(7), BeamSearch(3, max_length=7), BeamSearch(4, "average", 7, n_best=2)]
-)
-def test_scores_are_recomputable_from_ids(strategy):
-    tables = random_tables(40, 8, seed=6)
-    found = search(strategy, tables)
-    penalty = getattr(strategy, "length_penalty", LengthPenalty("none"))
-    for row, table in enumerate(tables):
-        for k, length in enumerate(found.lengths[row]):
-            ids = found.ids[row, k, :length].tolist()
-            assert not {PAD, START} & set(ids)
-            assert (END in ids) == found.finished[row, k] and END not in ids[:-1]
-            np.testing.assert_allclose(found.log_probs[row, k], log_prob(table, ids), rtol=1e-5)
-            expected = log_prob(table, ids) / divisor(penalty.name, penalty.alpha, length)
-            np.testing.assert_allclose(found.scores[row, k], expected, rtol=1e-5)
-
-
 def test_unk_may_be_emitted_and_pad_and_start_may_not():
     def step(ids, state, memory):
         return StepOutput(tf.math.log([[0.4, 0.2, 0.3, 0.1]]), state, None)
@@ -277,9 +179,7 @@ def test_unk_may_be_emitted_and_pad_and_start_may_not():
     assert Greedy(max_length=2)(step, (), (), 1).ids.numpy().tolist() == [[[UNK, UNK]]]
 
 
-@pytest.mark.parametrize(
-    "strategy", [Greedy(8), BeamSearch(3, max_length=8), BeamSearch(4, "average", 8, n_best=1)]
-)
+@pytest.mark.parametrize("strategy", [Greedy(8), BeamSearch(4, "average", 8, n_best=1)])
 def test_a_row_comes_out_the_same_in_any_batch(strategy):
     tables = random_tables(24, 8, seed=7)
     limit = np.arange(24) % 6 + 3

@@ -5,6 +5,7 @@ Shapes: **N** rows, **W** what a step can emit, **w** how many are kept of a row
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD, START
@@ -48,30 +49,59 @@ def best_tokens(output, count):
     """
     best, columns = top_k(output.logits, count + 2)
     if not output.normalized:
-        best -= log_normalizer(output.logits, best[:, :1])
+        best -= log_normalizer(output.logits, best[:, :1], columns[:, :1])
     ids = columns if output.columns is None else tf.gather(output.columns, columns)
     best = tf.where((ids == PAD) | (ids == START), NEVER, best)
     return Candidates(best, best, ids)
 
 
-def log_normalizer(logits, highest):
+def likeliest_token(output):
+    """The likeliest token of each row that may be emitted, of equal ones the one with the lowest id.
+
+    >>> from tf_seq2seq.models.contracts import StepOutput
+    >>> ids, log_probs = likeliest_token(StepOutput(tf.math.log([[0.5, 0.0, 0.3, 0.05, 0.15]]), (), None))
+    >>> ids.numpy().tolist(), tf.exp(log_probs).numpy().round(3).tolist()
+    ([[4]], [[0.15000000596046448]])
+
+    Args:
+        output: `StepOutput`.
+
+    Returns:
+        ids (N, 1) int32, and their log-probs (N, 1) float32.
+    """
+    width = output.logits.shape[1]
+    if width is None or output.columns is not None:
+        found = best_tokens(output, 1)
+        place = tf.argmax(found.values, axis=1, output_type=tf.int32)[:, None]
+        return tuple(tf.gather(field, place, batch_dims=1) for field in (found.ids, found.log_probs))
+    never = np.zeros([1, width], "float32")
+    never[0, [PAD, START]] = NEVER
+    ids = tf.argmax(output.logits + never, axis=1, output_type=tf.int32)[:, None]
+    if output.normalized:
+        return ids, tf.gather(output.logits, ids, batch_dims=1)
+    return ids, tf.math.log(tf.gather(tf.nn.softmax(output.logits), ids, batch_dims=1))
+
+
+def log_normalizer(logits, highest, column):
     """What is to be subtracted from logits to make them log-probs: log of the sum of their exponentials.
 
     ::
 
-        log sum exp(logits) = max(logits) - log max(softmax(logits))
+        log sum exp(logits) = max(logits) - log(softmax(logits) at the maximum)
 
-    >>> tf.exp(log_normalizer(tf.math.log([[2.0, 6.0]]), tf.math.log([[6.0]]))).numpy().round(3).tolist()
+    >>> logits = tf.math.log([[2.0, 6.0]])
+    >>> tf.exp(log_normalizer(logits, tf.math.log([[6.0]]), tf.constant([[1]]))).numpy().round(3).tolist()
     [[8.0]]
 
     Args:
         logits: (N, W) float32.
         highest: (N, 1) float32, the largest of each row.
+        column: (N, 1) int32, where it is.
 
     Returns:
         (N, 1) float32, nats. The softmax is the fastest pass over W columns that there is.
     """
-    return highest - tf.math.log(tf.reduce_max(tf.nn.softmax(logits), axis=1, keepdims=True))
+    return highest - tf.math.log(tf.gather(tf.nn.softmax(logits), column, batch_dims=1))
 
 
 def all_log_probs(output):

@@ -12,7 +12,10 @@ from tf_seq2seq.decoding.conditions import of_sources
 from tf_seq2seq.decoding.generated import GeneratedText
 from tf_seq2seq.decoding.requests import SPECS
 from tf_seq2seq.decoding.scoring import score_ids, with_end
+from tf_seq2seq.decoding.shortlist import Shortlisted
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.layers.precision import fastest_weights
+from tf_seq2seq.models.searching import searchable
 
 
 class TextGenerator(tf.Module):
@@ -33,12 +36,16 @@ class TextGenerator(tf.Module):
         strategy: `Greedy`, `BeamSearch`, `Sampling` or another. It is traced; for another, make a new generator.
         shortlist: `Shortlist`: the only target tokens that a source token brings with it; None for all.
         unknowns: `UnknownReplacement` of unknown words in the text; None to leave them.
+        weights: "float32", "bfloat16" or "auto" (what multiplies faster here): search with a copy of the model's weights,
+            as they are now, laid out for speed. None: with the model's own, as they are whenever it is called.
 
     Raises:
         InputError: if a processor's vocabulary is not as large as the model's.
     """
 
-    def __init__(self, model, source_text, target_text, strategy, shortlist=None, unknowns=None):
+    def __init__(
+        self, model, source_text, target_text, strategy, shortlist=None, unknowns=None, weights=None
+    ):
         super().__init__()
         _check_size("source", source_text, getattr(model, "encoder", None))
         _check_size("target", target_text, getattr(model, "decoder", None))
@@ -48,6 +55,8 @@ class TextGenerator(tf.Module):
         self.strategy = strategy
         self.shortlist = shortlist
         self.unknowns = unknowns
+        self.weights = weights
+        self._searched_model = model if weights is None else searchable(model, _dtype(weights))
         self._traced = {}
 
     def __call__(self, text, **conditions):
@@ -176,7 +185,10 @@ class TextGenerator(tf.Module):
 
         def answer(items):
             texts, *values = zip(*items)
-            return self([*texts], **dict(zip(names, values))).sentences()
+            some = {
+                name: each for name, each in zip(names, values) if any(one not in ("", []) for one in each)
+            }
+            return self([*texts], **some).sentences()
 
         def lengths(items):
             return self.source_text.ids([text for text, *_ in items]).row_lengths().numpy().tolist()
@@ -204,21 +216,24 @@ class TextGenerator(tf.Module):
     def _begin(self, source, conditions):
         """What a search needs, with only the columns of the shortlist where there is one."""
         if self.shortlist is None:
-            return self.model.begin(source)
-        from tf_seq2seq.decoding.shortlist import Shortlisted
-
+            return self._searched_model.begin(source)
         rows = tf.shape(source["source_ids"])[0]
         wanted = [
             tf.reshape(conditions[name], [rows, -1]) for name in ("prefix", "phrases") if name in conditions
         ]
-        return Shortlisted(self.model, self.shortlist).begin(
+        return Shortlisted(self._searched_model, self.shortlist).begin(
             source, tf.concat(wanted, axis=1) if wanted else None
         )
 
     def with_strategy(self, strategy):
         """Another generator of the same parts that searches by `strategy`."""
-        parts = (self.model, self.source_text, self.target_text, strategy, self.shortlist, self.unknowns)
-        return TextGenerator(*parts)
+        texts = (self.source_text, self.target_text)
+        return TextGenerator(self.model, *texts, strategy, self.shortlist, self.unknowns, self.weights)
+
+    def with_weights(self, weights):
+        """Another generator of the same parts that searches with other `weights`."""
+        texts = (self.source_text, self.target_text)
+        return TextGenerator(self.model, *texts, self.strategy, self.shortlist, self.unknowns, weights)
 
     def save(self, folder):
         """Writes a folder of model, processors and strategy; an older one stays as it was if this fails."""
@@ -240,6 +255,13 @@ class TextGenerator(tf.Module):
         """
         parts = generator_folder.read(folder)
         return cls(**parts if strategy is None else parts | {"strategy": strategy})
+
+
+def _dtype(weights):
+    """The dtype that an argument `weights` names."""
+    if weights not in ("float32", "bfloat16", "auto"):
+        raise InputError(f'weights is "float32", "bfloat16", "auto" or None, not {weights!r}')
+    return fastest_weights() if weights == "auto" else weights
 
 
 def _check_size(side, text, layer):

@@ -23,6 +23,7 @@ from tf_seq2seq.decoding import (  # noqa: F401 like zoo below
     trie,
     unknowns,
 )
+from tf_seq2seq.decoding.shortlist import Shortlist
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 from tf_seq2seq.layers import attention, bridges  # noqa: F401 like zoo
@@ -64,7 +65,7 @@ def read(folder):
         "source_text": TextProcessor.load(folder / _SOURCE),
         "target_text": TextProcessor.load(folder / _TARGET),
         "strategy": _load(folder / _STRATEGY, _read_object),
-        "shortlist": optional(_SHORTLIST, _shortlist),
+        "shortlist": optional(_SHORTLIST, Shortlist.load),
         "unknowns": optional(_UNKNOWNS, _read_object),
     }
 
@@ -78,12 +79,6 @@ def _load(path, read):
             f"cannot load {path} ({reason[0][:200]}): it is damaged, or made of a class of yours that is not "
             "imported; save the generator again, or import the class first"
         ) from error
-
-
-def _shortlist(path):
-    from tf_seq2seq.decoding.shortlist import Shortlist
-
-    return Shortlist.load(path)
 
 
 def _read_object(path):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import END
 from tf_seq2seq.decoding import lengths, row_wise
-from tf_seq2seq.decoding.candidates import NEVER
+from tf_seq2seq.decoding.candidates import NEVER, likeliest_token
 from tf_seq2seq.decoding.rules import Rules
 
 
@@ -66,13 +66,13 @@ class Greedy:
         )
 
     def _pick(self, time, output, rows):
-        found = self.rules.best(output, 1, time, rows.followed, rows.conditions)
-        place = tf.argmax(found.values, axis=1, output_type=tf.int32)[:, None]
-        take = lambda field: tf.gather(field, place, batch_dims=1)  # (B, w) -> (B, 1)
-        if not self.rules.may_leave_nothing:
-            return take(found.ids), take(found.log_probs)
-        stuck = take(found.values) == NEVER
-        return tf.where(stuck, END, take(found.ids)), tf.where(stuck, NEVER, take(found.log_probs))
+        if self.rules.nothing(rows.followed, rows.conditions):
+            return likeliest_token(output)
+        values, log_probs = self.rules.all(output, time, rows.followed, rows.conditions)
+        ids = tf.argmax(values, axis=1, output_type=tf.int32)[:, None]
+        stuck = tf.gather(values, ids, batch_dims=1) == NEVER
+        each = tf.gather(log_probs, ids, batch_dims=1)
+        return tf.where(stuck, END, ids), tf.where(stuck, NEVER, each)
 
     def get_config(self):
         return {"max_length": lengths.as_config(self.max_length), **self.rules.get_config()}

@@ -6,8 +6,8 @@ A strategy brings its own nest, the *beam*, and ``choose(time, output, beam) -> 
     done (B,) bool       whether the strategy is through with a source
 
 and nothing else. The first step has one row a source (all its hypotheses are the empty one), later ones have K. Whenever
-some of the sources are done, one in seven, their rows leave beam, state and memory, so that the steps that long sources still
-need cost no more than these sources do.
+some of the sources are done, one in seven, their rows leave beam, state and memory, so that the steps that long sources
+still need cost no more than these sources do.
 
 Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **T** steps, **S** source length.
 """

@@ -49,10 +49,13 @@ class Rules:
             if not all(hasattr(one, name) for name in ("__call__", "start", "advance")):
                 raise InputError(f"{one!r} is no constraint: see tf_seq2seq.decoding.constraints")
 
-    @property
-    def may_leave_nothing(self):
-        """Whether a hypothesis may come to a place where no token is allowed."""
-        return bool(self.constraints)
+    def nothing(self, followed, conditions):
+        """Whether nothing stands between distribution and choice, but that PAD and START may not be emitted."""
+        return (
+            not self.constraints
+            and isinstance(followed.least, tuple)
+            and isinstance(conditions.prefix, tuple)
+        )
 
     def get_config(self):
         """The two arguments, serialised."""

@@ -54,8 +54,8 @@ class StepOutput(NamedTuple):
     A decoder leaves `logits` unnormalised: a search takes the best of them first and normalises only these. What
     gives log-probabilities itself may leave `normalized` at False, too, as they are their own logits.
 
-    >>> StepOutput(tf.constant([[0.0, 0.0]]), (), None).log_probs.numpy().round(3).tolist()
-    [[-0.693, -0.693]]
+    >>> tf.exp(StepOutput(tf.constant([[3.0, 3.0]]), (), None).log_probs).numpy().tolist()
+    [[0.5, 0.5]]
 
     Fields:
         logits: (N, W) float32: log-probabilities of the next token in nats, up to a constant in each row; W >= V is
