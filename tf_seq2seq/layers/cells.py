@@ -124,10 +124,17 @@ class LSTMCell(_Cell):
         hidden, memory = state
         read = tf.cast(hidden, projected.dtype)
         gates = tf.cast(projected + tf.matmul(read, self._kernel(read.dtype, kernel)), tf.float32)
-        i, f, g, o = tf.split(gates, 4, axis=-1)  # (B, 4U) -> 4 of (B, U)
+        i, f, g, o = self._split(gates)  # (B, 4U) -> 4 of (B, U)
         new = tf.sigmoid(f) * tf.cast(memory, tf.float32) + tf.sigmoid(i) * tf.tanh(g)
         output = tf.cast(tf.sigmoid(o) * tf.tanh(new), projected.dtype)
         return output, (tf.cast(output, hidden.dtype), tf.cast(new, memory.dtype)), (read,)
+
+    def _split(self, gates):
+        """The four gates; columns after them, which a layout for speed may have, are none."""
+        more = gates.shape[-1] - 4 * self.units
+        return (
+            tf.split(gates, [self.units] * 4 + [more], axis=-1)[:4] if more else tf.split(gates, 4, axis=-1)
+        )
 
     def recurrent_gradient(self, inputs, gradients):
         """Gradient (U, 4U) of the recurrent kernel from ``(hidden (T, B, U),)`` and d projected (T, B, 4U)."""
