@@ -61,11 +61,10 @@ def changed_strategy(options, saved, target_text):
     changes = _changes(options, old, target_text)
     if kind.__name__ in _DRAWN:
         changes.pop("n_best", None)  # all is given back; how much of it is written is the command's matter
-    strategy = None
-    if changes or kind is not type(saved):
-        strategy = kind.from_config({**_kept(old, kind, kind is type(saved), changes), **changes})
-    _check_drawn(options, strategy or saved)
-    return strategy
+    same = kind is type(saved)
+    strategy = kind.from_config({**_kept(old, kind, same, changes), **changes})
+    _check_drawn(options, strategy)
+    return None if same and strategy.get_config() == old else strategy
 
 
 def _given(options):

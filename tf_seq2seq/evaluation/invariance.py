@@ -183,6 +183,7 @@ def _generated(generator, texts, conditions, way, done):
     def answer(rows):
         batch = [texts[row] for row in rows]
         mine = {name: [values[row] for row in rows] for name, values in conditions.items()}
+        mine = {name: values for name, values in mine.items() if any(one not in ("", []) for one in values)}
         if not way.padding:
             return _hypotheses(generator(batch, **mine).hypotheses)
         ids = tf.pad(generator.source_text.dense(batch), [[0, 0], [0, way.padding]], constant_values=PAD)
