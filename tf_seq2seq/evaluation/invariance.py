@@ -33,7 +33,7 @@ class Run(NamedTuple):
         same: texts with the same tokens in all hypotheses.
         rivals: texts whose tokens differ between rivals only.
         difference: the greatest difference of scores of the same tokens, relative, absolute below 1.
-        gap: the greatest difference of the scores of rivals, absolute.
+        gap: the greatest difference of hypotheses with other tokens, in nats, as rivals are judged by it.
     """
 
     name: str
