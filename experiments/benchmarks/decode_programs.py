@@ -35,7 +35,7 @@ def program_of(name, args, case):
         more = {"LD_PRELOAD": str(shim)} if shim else {}
         script = args.baselines / "torch_nmt.py"
         return Program(torch_python(args), script, "model.pt", ["--input-feed"], more=more)
-    options = ["--precision", case.precision]  # and the shortlist's, where a case has one
+    options = ["--precision", case.precision, *["--shortlist"] * bool(case.shortlist)]
     return Program(sys.executable, OURS, "model.keras", training=["--seed", args.seed], decoding=options)
 
 

@@ -57,6 +57,10 @@ CASES = [
     Case(beam=5, batch=32, goal=1.4),
     Case(beam=1, batch=1, goal=2.0),
     Case(beam=5, batch=1, goal=2.0),
+    Case(beam=1, batch=32, goal=3.0, precision="bfloat16", shortlist="learnt"),
+    Case(beam=5, batch=32, goal=3.0, precision="bfloat16", shortlist="learnt"),
+    Case(beam=1, batch=1, goal=3.0, precision="bfloat16", shortlist="learnt"),
+    Case(beam=5, batch=1, goal=3.0, precision="bfloat16", shortlist="learnt"),
 ]
 
 

@@ -23,10 +23,12 @@ import tensorflow as tf
 
 from tf_seq2seq import BeamSearch, Greedy, SequenceCrossEntropy, batches, luong2015
 from tf_seq2seq.data.vocabulary import END, PAD, UNK, Vocabulary
+from tf_seq2seq.decoding.shortlist import Shortlist, Shortlisted
+from tf_seq2seq.models.searching import searchable
 
 BATCH_SIZE = 64  # sentences, in training
 MAX_LENGTH = 60  # tokens of a hypothesis, as in the peers' programs
-PRECISIONS = ["float32"]
+PRECISIONS = ["float32", "bfloat16"]  # of the weights; search computes in float32
 
 
 def arguments(argv=None):
@@ -37,6 +39,7 @@ def arguments(argv=None):
     parser.add_argument("--beam", type=int, default=5, help="beam size; 1 is greedy search")
     parser.add_argument("--batch", type=int, default=32, help="sentences decoded at once")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the decoding")
+    parser.add_argument("--shortlist", action="store_true", help="learnt from the training pairs, kept beside --ckpt")
     parser.add_argument("--ckpt", default="model.keras", help="the model's file")
     parser.add_argument("--out", default="hyp.txt", help="the hypotheses' file")
     return parser.parse_args(argv)
@@ -65,12 +68,17 @@ def build(vocab_size):
     )
 
 
+def training_pairs(data, vocabulary):
+    """The training set as a dataset of (source ids, target ids)."""
+    sides = [read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de")]
+    return tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
+
+
 def train(args, data):
     """Plain `fit`: Adam, gradients clipped to a norm of 5, batches of sentences of like length."""
     keras.utils.set_random_seed(args.seed)
     vocabulary = read_vocabulary(data)
-    sides = [read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de")]
-    pairs = tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
+    pairs = training_pairs(data, vocabulary)
     model = build(len(vocabulary))
     model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=5.0), SequenceCrossEntropy())
     begun = time.time()
@@ -78,7 +86,7 @@ def train(args, data):
         batches(pairs, batch_size=BATCH_SIZE, seed=args.seed, cache=True), epochs=args.epochs, verbose=2
     )
     seconds = time.time() - begun
-    tokens = args.epochs * sum(len(row) + 1 for row in sides[1])
+    tokens = args.epochs * sum(len(row) + 1 for row in read_ids(data, "train.bpe.de", vocabulary))
     print(
         f"RESULT steps {int(model.optimizer.iterations)} wall {seconds:.1f}s tgt_tok/s {tokens / seconds:.1f} "
         f"params {model.count_params()}"
@@ -86,16 +94,28 @@ def train(args, data):
     model.save(args.ckpt)
 
 
+def shortlist_of(model, args, data, vocabulary):
+    """The shortlist that lies beside the model's file; learnt if there is none."""
+    path = Path(args.ckpt).with_name("shortlist.npz")
+    if not path.exists():
+        pairs = training_pairs(data, vocabulary)
+        Shortlist.learn(model, batches(pairs, batch_size=BATCH_SIZE), per_source=20).save(path)
+    return Shortlist.load(path)
+
+
 def search_of(model, args):
-    """The graph of a search: source_ids (B, S) int32 -> ids (B, T) int32 of the best hypothesis of each source."""
+    """The graph of a search: source_ids (B, S) int32 -> ids (B, T) int32 of the best hypothesis of each source.
+
+    The beam search is OpenNMT-tf's: no length penalty. It ends when no live hypothesis can win any more.
+    """
     strategy = Greedy(max_length=MAX_LENGTH)
     if args.beam > 1:
-        strategy = BeamSearch(args.beam, length_penalty="average", n_best=1, max_length=MAX_LENGTH)
+        strategy = BeamSearch(args.beam, length_penalty="none", n_best=1, max_length=MAX_LENGTH)
 
     @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int32)])
     def search(source_ids):
-        state, memory = model.start({"source_ids": source_ids})
-        return strategy(model.step, state, memory, rows=tf.shape(source_ids)[0]).ids[:, 0]
+        step, state, memory = model.begin({"source_ids": source_ids})
+        return strategy(step, state, memory, rows=tf.shape(source_ids)[0]).ids[:, 0]
 
     return search
 
@@ -111,7 +131,9 @@ def decode(args, data):
     model = keras.saving.load_model(args.ckpt, compile=False)
     vocabulary = read_vocabulary(data)
     sources = read_ids(data, "test.bpe.en", vocabulary)
-    graph = search_of(model, args)
+    shortlist = shortlist_of(model, args, data, vocabulary) if args.shortlist else None
+    model = searchable(model, args.precision)  # what TextGenerator(..., weights=...) does
+    graph = search_of(Shortlisted(model, shortlist) if shortlist else model, args)
 
     def search(rows):
         return [[id_ for id_ in row if id_ not in (PAD, END)] for row in graph(padded(rows)).numpy().tolist()]
