@@ -186,25 +186,42 @@ def scored(sources, ids, lengths, penalty, coverage_penalty, factors=1.0):
 
 
 class PlainBeam:
-    """The documented beam search of one source, a step at a time, without constraints.
+    """The documented beam search of one source, a step at a time.
 
     Args:
         sources, row: the model.
         size, n_best, limit: K, H and the most tokens.
         penalty, coverage_penalty: as above.
-        wanted: how many finished hypotheses end it; None: it runs to the limit.
+        wanted: how many finished hypotheses end it; "optimal"; None: it runs to the limit.
+        may: ``may(ids, token)``, whether constraints allow it.
     """
 
-    def __init__(self, sources, row, size, n_best, limit, penalty, coverage_penalty=None, wanted=None):
+    def __init__(
+        self, sources, row, size, n_best, limit, penalty, coverage_penalty=None, wanted=None, may=None
+    ):
         self.table, self.attention = sources.tables[row], sources.attention[row]
         self.mask, self.size, self.n_best, self.limit = sources.mask[row], size, n_best, limit
         self.penalty, self.coverage_penalty, self.wanted = penalty, coverage_penalty, wanted
         self.live, self.pool, self.finished, self.time = [((), 0.0, np.zeros(len(self.mask)))], [], 0, 0
+        self.may = may or (lambda ids, token: True)
 
     @property
     def done(self):
-        enough = self.wanted is not None and self.finished >= self.wanted
-        return self.time > 0 and (enough or not self.live or self.time >= self.limit)
+        if self.time == 0 or not self.live or self.time >= self.limit:
+            return self.time > 0
+        if self.wanted == "optimal":
+            best = max(map(self.best_to_come, self.live))
+            return len(self.pool) == self.n_best and best <= self.pool[-1][0]
+        return self.wanted is not None and self.finished >= self.wanted
+
+    def best_to_come(self, live):
+        """The best score that a live hypothesis may still get: of any length, with all other log-probs 0."""
+        _, log_prob, covered = live
+        scores = [
+            length_score(self.penalty, log_prob, length) for length in range(self.time + 1, self.limit + 1)
+        ]
+        kept = self.coverage_penalty and self.coverage_penalty[0] == "summary"
+        return max(scores) + (coverage_score(self.coverage_penalty, covered, self.mask) if kept else 0.0)
 
     def advance(self, bonus=lambda token: 0.0):
         """One step; gives the tokens taken, END as often as a hypothesis finished."""
@@ -216,7 +233,11 @@ class PlainBeam:
             covered = coverage + self.attention[history]
             more = coverage_score(self.coverage_penalty, covered, self.mask) if stepwise else 0.0
             for token in emitted(len(self.table)):
+                if not self.may(ids, token):
+                    continue
                 log_prob = total + self.table[(*history, token)]
+                if log_prob == NEVER:
+                    continue
                 expansions.append((log_prob + more + bonus(token), (*ids, token), log_prob, covered))
         expansions.sort(key=lambda each: -each[0])
         ended = [each[1:] for each in expansions[: self.size] if each[1][-1] == END]

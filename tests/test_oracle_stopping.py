@@ -11,9 +11,9 @@ import tensorflow as tf
 from search_references import (
     NEVER,
     PlainBeam,
-    Sources,
     assert_same,
     call,
+    memory_of,
     model_step,
     random_sources,
     said,
@@ -76,29 +76,39 @@ def test_the_chain(stop):
     np.testing.assert_allclose(np.exp(found.scores[0, 1]), 0.4, rtol=1e-6)
 
 
-@pytest.mark.parametrize("penalty, coverage", PENALTIES, ids=IDS)
-@pytest.mark.parametrize("options", [{}, {"stop": "all_finished"}, {"stop": "patience", "patience": 2.0}])
-def test_finished_hypotheses_are_frozen(penalty, coverage, options):
-    """The chain and 11 tables, each with limits of 1 to T tokens: what is finished stays the same to the last bit."""
-    sources = chain(random_sources(12, WIDTH, seed=1, sharpness=1.5))
-    limit = np.arange(1, LONGEST + 1)
-    every = Sources(*(np.repeat(field, LONGEST, axis=0) for field in sources))
-    found = search(beam(3, penalty, coverage, **options), every, limit=np.tile(limit, 12))
+@pytest.mark.parametrize("number", range(10), ids=IDS)
+@pytest.mark.parametrize("rule", ["optimal", "all_finished", "patience", "first_finished"])
+def test_every_rule_against_a_plain_search_and_what_is_finished_is_frozen(number, rule):
+    """The chain and 5 tables, each with limits of 1 to T tokens: what is finished stays the same to the last bit."""
+    (penalty, coverage), size = PENALTIES[number], (number + len(rule)) % 3 + 2
+    n_best = size - number % 2
+    wanted = {"all_finished": size, "patience": 1.5 * size, "first_finished": 1}.get(rule)
+    sources = chain(random_sources(6, WIDTH, seed=30 + number, sharpness=1.5))
+    every, limit = sources.of(np.repeat(np.arange(6), LONGEST)), np.tile(np.arange(1, LONGEST + 1), 6)
+    found = search(beam(size, penalty, coverage, n_best, stop=rule, patience=1.5), every, limit=limit)
+    for row in range(len(limit)):
+        plain = PlainBeam(every, row, size, n_best, limit[row], penalty, coverage, wanted)
+        assert_same(found, row, plain.run())
+    assert_frozen(found, np.flatnonzero(limit < LONGEST))
+
+
+def assert_frozen(found, rows):
+    """What is finished in a row is the same in the next one, or was driven out by better ones."""
+    n_best = found.scores.shape[1]
     numbers = lambda row: {
         said(found, row, place): (found.scores[row, place], found.log_probs[row, place])
-        for place in range(3)
+        for place in range(n_best)
         if found.finished[row, place]
     }
     lasting = 0
-    for source in range(12):
-        for row in range(source * LONGEST, source * LONGEST + LONGEST - 1):
-            early, late = numbers(row), numbers(row + 1)
-            worst = min((score for score, _ in late.values()), default=NEVER)
-            for ids, both in early.items():
-                assert late.get(ids, both) == both
-                assert ids in late or (len(late) == 3 and both[0] <= worst)
-                lasting += ids in late
-    assert lasting > 100
+    for row in rows:
+        early, late = numbers(row), numbers(row + 1)
+        worst = min((score for score, _ in late.values()), default=NEVER)
+        for ids, both in early.items():
+            assert late.get(ids, both) == both
+            assert ids in late or (len(late) == n_best and both[0] <= worst)
+            lasting += ids in late
+    assert lasting > 15
 
 
 def test_patience_changes_nothing_that_is_finished():
@@ -136,25 +146,9 @@ def test_the_optimal_stop_changes_nothing(number):
     np.testing.assert_array_equal(found.ids[:, :, :steps], to_the_end.ids[:, :, :steps])
     for name in ("lengths", "finished", "scores", "log_probs"):
         np.testing.assert_allclose(getattr(found, name), getattr(to_the_end, name), rtol=1e-6)
+    for row in range(0, 300, 5):
+        assert_same(found, row, PlainBeam(sources, row, size, n_best, limit[row], penalty, coverage).run())
     assert sum(stopped) < sum(rows) or penalty[:2] == ("word_reward", 1.5)  # more is always better there
-
-
-@pytest.mark.parametrize("number", range(10), ids=IDS)
-@pytest.mark.parametrize("rule", ["optimal", "all_finished", "patience", "first_finished"])
-def test_every_rule_against_a_plain_search(number, rule):
-    """30 tables for each rule and penalty."""
-    penalty, coverage = PENALTIES[number]
-    size = (number + len(rule)) % 4 + 1
-    n_best = max(1, size - number % 2)
-    wanted = {"all_finished": size, "patience": 1.5 * size, "first_finished": 1}.get(rule)
-    sources, limit = random_sources(30, WIDTH, seed=30 + number, sharpness=1.5), limits(30)
-    found = search(beam(size, penalty, coverage, n_best, stop=rule, patience=1.5), sources, limit=limit)
-    for row in range(30):
-        assert_same(
-            found,
-            row,
-            PlainBeam(sources, row, size, n_best, limit[row], penalty, coverage, wanted).run(),
-        )
 
 
 def watched():
@@ -170,15 +164,13 @@ def watched():
     return step, rows
 
 
-def expected_rows(steps_needed, width):
-    """Rows of each step: one a source at first; those done leave whenever a quarter of the sources are done."""
-    going = needed = np.array(steps_needed)
-    rows = []
-    for time in range(max(needed)):
-        if time == 0 or (time == 1 and width > 1) or (going > time).sum() <= 0.75 * len(going):
-            going = needed[needed > time]
-        rows.append(len(going) * (width if time else 1))
-    return rows
+def assert_only_the_living(rows, needed, width):
+    """At first one row a source, then as many as those that are left need, and a third more at most."""
+    needed = np.array(needed)
+    assert len(rows) == needed.max() and rows[0] == len(needed)
+    for time, count in enumerate(rows[1:], 1):
+        living = (needed > time).sum() * width
+        assert living <= count <= living / 0.75 and count % width == 0
 
 
 STRATEGIES = [
@@ -201,24 +193,21 @@ def test_sources_that_are_done_cost_nothing(strategy, limit):
     step, rows = watched()
     search(strategy, sources, step, limit=np.array(limit))
     width = {"Greedy": 1, "DiverseBeamSearch": 4}.get(type(strategy).__name__, 3)
-    assert rows == expected_rows(limit, width)
-    assert rows[0] == len(limit) and all(
-        row <= max((np.array(limit) > time).sum() / 0.75, 1) * width for time, row in enumerate(rows)
-    )
+    assert_only_the_living(rows, limit, width)
 
 
 def test_sources_that_are_done_cost_nothing_in_a_graph():
-    """Rows counted by a variable: fewer than half of what a search without taking out would need."""
+    """Rows noted by a variable, step by step."""
     sources = random_sources(60, WIDTH, seed=4, sharpness=1.5)
-    seen, strategy = tf.Variable(0), BeamSearch(3, max_length=20, stop="first_finished")
+    strategy = BeamSearch(3, max_length=20, stop="first_finished")
+    seen, time = tf.Variable(tf.zeros([20], tf.int32)), tf.Variable(0)
 
     def step(ids, state, memory):
-        seen.assign_add(tf.shape(ids)[0])
+        seen.scatter_nd_update([[time.assign_add(1) - 1]], [tf.shape(ids)[0]])
         return model_step(ids, state, memory)
 
-    memory = [np.float32(field) for field in (sources.tables + sources.shift, sources.attention)]
     conditions = Conditions(source_mask=sources.mask)
-    found = tf.function(lambda *memory: call(strategy, memory, conditions, step))(*memory)
+    found = tf.function(lambda *memory: call(strategy, memory, conditions, step))(*memory_of(sources))
     needed = found.lengths.numpy()[:, 0]
-    assert seen.numpy() == sum(expected_rows(needed, 3))
-    assert seen.numpy() < (60 + 60 * 3 * (needed.max() - 1)) / 2
+    assert_only_the_living(seen.numpy()[: time.numpy()].tolist(), needed, 3)
+    assert seen.numpy().sum() < (60 + 60 * 3 * (needed.max() - 1)) / 2
