@@ -18,7 +18,7 @@ from tf_seq2seq.decoding.generated import GeneratedSentence
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.decoding.shortlist import Shortlist
-from tf_seq2seq.evaluation.invariance import Fault, Invariance, Run
+from tf_seq2seq.evaluation.invariance import Invariance, InvarianceFault, InvarianceRun
 
 LINES = [*SOURCES, "", "el gato come"]
 load = TextGenerator.load
@@ -202,7 +202,8 @@ def test_unknown_words_and_shortlists_reach_the_generator(generator, folder, mon
         arguments = ["generate", "--model", folder, "-", *options]
         return models.load_generator(cli._parser().parse_args([str(one) for one in arguments]))
 
-    assert loaded() is listed
+    assert loaded().shortlist is listed.shortlist and loaded().weights == "float32"
+    assert loaded("--weights", "bfloat16").weights == "bfloat16"
     assert dict(loaded("--replace-unknowns").unknowns.dictionary) == {}
     found = loaded("--replace-unknowns", tmp_path / "words", "--greedy")
     assert dict(found.unknowns.dictionary) == {"gato": "cat"} and type(found.strategy) is Greedy
@@ -232,8 +233,10 @@ def test_self_check_names_the_line_that_differs(run, monkeypatch):
 
     def found(generator, sample, **_):
         texts.extend(sample)
-        fault = Fault(1, sample[1], "one by one", ("the cat", -1.0), ("the dog", -2.0))
-        return Invariance([Run("in batches of 32", 2), Run("one by one", 2, 1, 0)], [fault])
+        fault = InvarianceFault(1, sample[1], "one by one", ("the cat", -1.0), ("the dog", -2.0))
+        return Invariance(
+            [InvarianceRun("in batches of 32", 2), InvarianceRun("one by one", 2, 1, 0)], [fault]
+        )
 
     monkeypatch.setattr("tf_seq2seq.evaluation.invariance.batch_invariance", found)
     out = run("--self-check", "--self-check-lines", 2, expected=1)

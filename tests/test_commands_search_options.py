@@ -158,6 +158,9 @@ def made(monkeypatch, tmp_path):
         class Loaded:
             strategy, target_text, shortlist = saved, TEXT, None
 
+            def with_weights(self, weights):
+                return self
+
             def with_strategy(self, strategy):
                 strategies.append(strategy)
                 return self

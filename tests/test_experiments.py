@@ -217,7 +217,7 @@ def test_decode_speed_share_of_the_floor(benchmark, decode_report, capsys):
     """By hand: 15 million operations a row and step at 10^9 a second, beside 2.44 million for the encoder."""
     decode_speed = benchmark("decode_speed")
     _, report = decode_report
-    report["floor"] = {"gflops": {"float32": 1.0}, "read_gb_per_second": {"30": 1000.0}}
+    report["floor"] = {"gflops": {"float32": 1.0, "bfloat16": 1.0}, "read_gb_per_second": {"30": 1000.0}}
     report["floors"] = floors = decode_speed.floors(report)
     greedy, beam = floors["greedy-batch-32"], floors["beam-5-batch-32"]
     assert greedy["tokens_per_second"] == pytest.approx(1e9 / (14.5e6 + 2.44e6), abs=1)

@@ -15,7 +15,7 @@ def check_constraints(options):
     """Raises InputError for files that are not there, before a model is loaded."""
     for text in options.ban or ():
         looks_like_one = "/" in text or Path(text).suffix in _TEXT_FILES
-        if looks_like_one and not text.isspace() and " " not in text and not Path(text).is_file():
+        if looks_like_one and " " not in text and not Path(text).is_file():
             raise InputError(
                 f"--ban: there is no file {text}; a text that is a file's name goes into a file itself"
             )

@@ -8,6 +8,7 @@ from tf_seq2seq.commands.models import (
     add_model_option,
     add_shortlist_option,
     add_unknowns_option,
+    add_weights_option,
     load_generator,
 )
 from tf_seq2seq.commands.option_types import positive
@@ -49,7 +50,9 @@ def add_options(parser):
     add_search_options(parser)
     group = parser.add_argument_group("output")
     add_unknowns_option(group)
-    add_shortlist_option(parser.add_argument_group("speed"))
+    speed = parser.add_argument_group("speed")
+    add_shortlist_option(speed)
+    add_weights_option(speed)
     group.add_argument("--samples", type=int, default=10, metavar="N", help="samples to print (default 10)")
     group.add_argument(
         "--lowercase", action="store_true", help="BLEU, chrF, exact match and diversity ignore case"

@@ -12,6 +12,7 @@ from tf_seq2seq.commands.models import (
     add_model_option,
     add_shortlist_option,
     add_unknowns_option,
+    add_weights_option,
     check_model,
     load_generator,
 )
@@ -67,6 +68,7 @@ def add_options(parser):
     group = parser.add_argument_group("speed")
     _add_speed_options(group)
     add_shortlist_option(group)
+    add_weights_option(group)
     self_check.add_options(parser.add_argument_group("self-check", self_check.DESCRIPTION))
 
 
