@@ -22,7 +22,9 @@ def affine(inputs, kernel, bias=None, transpose=False):
         (..., U) in the dtype of `inputs`.
     """
     kernel = tf.cast(kernel, inputs.dtype)
-    rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # (..., E) -> (R, E)
+    rows = inputs
+    if len(inputs.shape) != 2:
+        rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # (..., E) -> (R, E)
     product = tf.matmul(rows, kernel, transpose_b=transpose)
     if bias is not None:
         product = tf.nn.bias_add(product, tf.cast(bias, inputs.dtype))

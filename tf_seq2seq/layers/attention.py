@@ -61,10 +61,11 @@ class _Attention(keras.layers.Layer):
     def attend(self, query, memory, state=()):
         """The same as calling the layer, in the dtype of the query."""
         if len(query.shape) == 2:
-            context, alignments, state = self.attend(query[:, None], memory, state)
-            return context[:, 0], alignments[:, 0], state
+            context, alignments, state = self.attend(tf.expand_dims(query, 1), memory, state)
+            return tf.squeeze(context, 1), tf.squeeze(alignments, 1), state
         keys, values = (tf.cast(memory[name], query.dtype) for name in ("keys", "values"))
-        alignments = masked_softmax(self.energies(query, keys), memory["mask"][:, None])  # (N, T, S)
+        energies, mask = self.energies(query, keys), tf.expand_dims(memory["mask"], 1)
+        alignments = masked_softmax(energies, mask)  # (N, T, S)
         return tf.matmul(tf.cast(alignments, query.dtype), values), alignments, state
 
 

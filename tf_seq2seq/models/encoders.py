@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD, UNK
 from tf_seq2seq.layers.cells import GRUCell, LSTMCell
-from tf_seq2seq.layers.unroll import run_cell, swap_time
+from tf_seq2seq.layers.unroll import run_cell, run_cells, swap_time
 from tf_seq2seq.models.contracts import EncoderOutput
 
 CELLS = {"lstm": LSTMCell, "gru": GRUCell}
@@ -156,13 +156,11 @@ class RNNEncoder(keras.layers.Layer):
 
     def _layer(self, number, inputs, mask, lengths):
         """One layer, (S, B, E) -> (S, B, U) and its state; the backward half reads each row from its own end."""
-        forward = self.layers_forward[number]
-        zeros = lambda cell: tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes)
-        outputs, state = run_cell(forward, inputs, zeros(forward), mask)
-        if self._directions(number) == 1:
-            return outputs, state
+        cells = [self.layers_forward[number], *self.layers_backward[number : number + 1]]
+        zeros = [tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes) for cell in cells]
+        if len(cells) == 1:
+            return run_cell(*cells, inputs, *zeros, mask)
         turn = lambda x: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-        backward = self.layers_backward[number]
-        back, back_state = run_cell(backward, turn(inputs), zeros(backward), mask)
+        (outputs, state), (back, back_state) = run_cells(cells, [inputs, turn(inputs)], zeros, mask)
         join = lambda a, b: tf.concat([a, b], axis=-1)
         return join(outputs, turn(back)), tuple(map(join, state, back_state))
