@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(folder):
-    return load(folder)
+    return load(folder).with_weights("float32")
 
 
 @pytest.fixture
@@ -203,7 +203,9 @@ def test_unknown_words_and_shortlists_reach_the_generator(generator, folder, mon
         return models.load_generator(cli._parser().parse_args([str(one) for one in arguments]))
 
     assert loaded().shortlist is listed.shortlist and loaded().weights == "float32"
-    assert loaded("--weights", "bfloat16").weights == "bfloat16"
+    assert loaded("--weights", "bfloat16", "--greedy").weights == "bfloat16"
+    monkeypatch.setattr("tf_seq2seq.layers.precision.fastest_weights", lambda: "bfloat16")
+    assert loaded("--weights", "auto").weights == "bfloat16"
     assert dict(loaded("--replace-unknowns").unknowns.dictionary) == {}
     found = loaded("--replace-unknowns", tmp_path / "words", "--greedy")
     assert dict(found.unknowns.dictionary) == {"gato": "cat"} and type(found.strategy) is Greedy

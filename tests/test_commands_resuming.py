@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(folder):
-    return TextGenerator.load(folder)
+    return TextGenerator.load(folder).with_weights("float32")
 
 
 @pytest.fixture

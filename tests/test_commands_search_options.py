@@ -156,10 +156,7 @@ def made(monkeypatch, tmp_path):
         strategies = []
 
         class Loaded:
-            strategy, target_text, shortlist = saved, TEXT, None
-
-            def with_weights(self, weights):
-                return self
+            strategy, target_text, shortlist, weights = saved, TEXT, None, "float32"
 
             def with_strategy(self, strategy):
                 strategies.append(strategy)
@@ -262,6 +259,7 @@ def test_help_fits_into_80_columns(command, capsys, monkeypatch):
         (beam(), "--output words.txt --ban words.txt --overwrite", "words.txt is read, too"),
         (beam(), "--output words.txt --resume", "there is no words.txt.resume.json, so words.txt is done"),
         (beam(), "--output . --overwrite", ". is no regular file"),
+        (beam(), "--output out --weights auto", "with --output name float32 or bfloat16"),
     ],
 )
 def test_contradictions_are_told_on_one_line(saved, options, words, made, capsys, tmp_path):

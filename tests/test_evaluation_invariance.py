@@ -12,7 +12,7 @@ from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.decoding.hypotheses import Hypotheses
 from tf_seq2seq.decoding.sampling import Sampling
 from tf_seq2seq.errors import InputError
-from tf_seq2seq.evaluation.invariance import Invariance, Run, batch_invariance
+from tf_seq2seq.evaluation.invariance import Invariance, InvarianceRun, batch_invariance
 
 WORDS = sorted({word for source in SOURCES for word in source.split()})
 TEXTS = [" ".join(WORDS[(n * k) % len(WORDS)] for k in range(1, 2 + n % 9)) for n in range(30)] + ["", "gato"]
@@ -152,7 +152,10 @@ def test_infinite_scores_are_equal():
 
 
 def test_the_table_has_a_line_for_a_run():
-    runs = [Run("in batches of 32", 200, 200), Run("one by one", 200, 198, 2, 3.2e-7, 0.00004)]
+    runs = [
+        InvarianceRun("in batches of 32", 200, 200),
+        InvarianceRun("one by one", 200, 198, 2, 3.2e-7, 0.00004),
+    ]
     lines = Invariance(runs, []).table().splitlines()
     assert lines[0].split() == ["texts", "same", "tokens", "rivals", "scores", "differ", "by", "rivals", "by"]
     assert lines[2].split() == ["one", "by", "one", "200", "198", "2", "3.2e-07", "4.0e-05"]

@@ -55,11 +55,11 @@ class PlainPhrases(PlainBeam):
         self.live = [each[1:] for each in expansions if each[1][-1] != END][: self.size]
 
     def expanded(self, ids, total, coverage):
-        """By the K + 1 best tokens, and by the next one of every phrase."""
+        """By the 2K best tokens, and by the next one of every phrase."""
         missing = [phrase for phrase in self.phrases if not contains(ids, phrase)]
         history = (START, START, *ids)[-2:]
         may = [token for token in emitted(len(self.table)) if not (missing and token == END)]
-        best = sorted(may, key=lambda token: -self.table[(*history, token)])[: self.size + 1]
+        best = sorted(may, key=lambda token: -self.table[(*history, token)])[: 2 * self.size]
         wanted = {phrase[bank(ids, [phrase])] for phrase in missing}
         covered = coverage + self.attention[history]
         stepwise = self.coverage_penalty and self.coverage_penalty[2]
@@ -103,7 +103,7 @@ COVERAGE = ("summary", 0.5, True)
     "beam_size, n_best, most, longest, coverage",
     [
         (1, 1, 1, 2, None),
-        (2, 2, 2, 1, None),
+        (2, 2, 2, 3, None),
         (3, 2, 2, 2, COVERAGE),
         (4, 4, 1, 3, None),
         (5, 5, 3, 2, ("gnmt", 0.3, False)),

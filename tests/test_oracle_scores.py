@@ -297,14 +297,17 @@ def test_a_beam_of_one_is_greedy_search(options):
 
 
 class Tables:
-    """A model, to whoever generates with it, that has tables for sources; with or without attention."""
+    """A model, to whoever generates with it, that has tables for sources; attention or none, all columns or some."""
 
-    def __init__(self, sources, attends=True):
-        self.sources, self.attends = sources, attends
+    def __init__(self, sources, attends=True, columns=None):
+        self.sources, self.attends, self.columns = sources, attends, columns
 
     def begin(self, source):
         def step(ids, state, memory):
             output = model_step(ids, state, memory)
+            if self.columns is not None:
+                logits = tf.gather(output.logits, self.columns, axis=1)
+                output = output._replace(logits=logits, columns=tf.constant(self.columns))
             return output if self.attends else output._replace(alignments=None)
 
         fields = (self.sources.tables + self.sources.shift, self.sources.attention)
@@ -372,3 +375,25 @@ def test_an_ensemble_of_one_is_the_model():
     alone = search(strategy, sources)
     np.testing.assert_array_equal(together.ids, alone.ids)
     np.testing.assert_allclose(together.scores, alone.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{}, {"combine": "probs"}, {"renormalize": True}], ids=str)
+def test_an_ensemble_of_models_with_other_columns(options):
+    """Of models that emit a selection of columns each, one up to token 6, the other up to 5."""
+    columns = [np.array([0, 1, 2, 3, *more], np.int32) for more in ([4, 6], [4, 5])]
+    models = [random_sources(20, 8, seed, sharpness=1.5) for seed in (15, 16)]
+    models[1] = models[1]._replace(mask=models[0].mask)
+    tables = []
+    for model, some in zip(models, columns):
+        never = np.full_like(model.tables, -np.inf)
+        never[..., some] = model.tables[..., some]
+        tables.append(never - np.log(np.exp(never).sum(-1, keepdims=True)))
+    kind = "renormalize" if "renormalize" in options else options.get("combine", "log_probs")
+    with np.errstate(divide="ignore"):
+        joint = models[0]._replace(tables=combined(kind, [0.5, 0.5], tables))
+    step, state, memory = Ensemble(
+        [Tables(*each) for each in zip(models, [True] * 2, columns)], **options
+    ).begin(None)
+    found = to_numpy(BeamSearch(3, "none", LONGEST)(step, state, memory, 20))
+    for row in range(20):
+        assert_same(found, row, PlainBeam(joint, row, 3, 3, LONGEST, NONE).run())

@@ -112,12 +112,19 @@ def load_generator(options):
         generator = _with(generator, shortlist=None)
     if getattr(options, "replace_unknowns", None):
         generator = _with(generator, unknowns=_replacement(options.replace_unknowns))
-    if getattr(options, "weights", None):
-        generator = generator.with_weights(options.weights)
-    if not hasattr(options, "greedy"):
-        return generator
-    strategy = changed_strategy(options, generator.strategy, getattr(generator, "target_text", None))
-    return generator if strategy is None else generator.with_strategy(strategy)
+    if hasattr(options, "greedy"):
+        target_text = getattr(generator, "target_text", None)
+        strategy = changed_strategy(options, generator.strategy, target_text)
+        generator = generator if strategy is None else generator.with_strategy(strategy)
+    weights = _chosen(getattr(options, "weights", None))
+    return generator if weights in (None, generator.weights) else generator.with_weights(weights)
+
+
+def _chosen(weights):
+    """The type of weights, as this machine has it where that is to be found out."""
+    from tf_seq2seq.layers.precision import fastest_weights
+
+    return fastest_weights() if weights == "auto" else weights
 
 
 def check_model(options):

@@ -43,6 +43,10 @@ def check_output(options):
     path = Path(options.output)
     if options.resume and options.overwrite:
         raise InputError("--resume goes on and --overwrite begins anew: leave one of them out")
+    if options.weights == "auto":
+        raise InputError(
+            "--weights auto may choose another type when a run goes on: with --output name float32 or bfloat16"
+        )
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no regular file: give --output one, or leave it out and redirect")
     for name in _LONG + _SHORT:

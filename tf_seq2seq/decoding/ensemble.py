@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tf_seq2seq.decoding import candidates
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.contracts import StepOutput
 
@@ -102,7 +103,7 @@ class Ensemble(keras.Model):
 
         def step(ids, state, memory):
             outputs = [one(ids, *carried) for one, *carried in zip(steps, state, memory)]
-            logits = self._combined([output.log_probs for output in outputs])
+            logits = self._combined(_of_all_tokens(outputs))
             normalized = self.combine == "log_probs" and not self.renormalize
             states = tuple(output.state for output in outputs)
             return StepOutput(logits, states, self._alignments(outputs), normalized=normalized)
@@ -122,3 +123,13 @@ class Ensemble(keras.Model):
         ]
         total = sum(share for share, _ in found)
         return tf.add_n([share / total * one for share, one in found]) if found and total else None
+
+
+def _of_all_tokens(outputs):
+    """The log-probs of outputs over the same tokens, (N, W) each: -inf for those that a model has no column of."""
+    log_probs = [candidates.all_log_probs(output) for output in outputs]
+    if all(output.columns is None for output in outputs):
+        return log_probs
+    width = tf.reduce_max([tf.shape(one)[1] for one in log_probs])
+    pad = lambda one: tf.pad(one, [[0, 0], [0, width - tf.shape(one)[1]]], constant_values=candidates.NEVER)
+    return [pad(one) for one in log_probs]

@@ -170,7 +170,9 @@ class StochasticBeamSearch:
 
     def _noise(self, time, now, each, like):
         """Gumbel noise (N, W), from the seeds of sources and the step; a token's is the same whatever W is."""
-        shape = tf.stack([tf.shape(like)[1], each])  # a generator's first numbers do not depend on their count
+        shape = tf.stack(
+            [tf.shape(like)[1], each]
+        )  # a generator's first numbers do not depend on their count
         place = tf.cast(self.seed, tf.int64) * 2**32 + tf.cast(time, tf.int64)
         draw = lambda seed: tf.random.stateless_uniform(shape, tf.stack([seed, place]), minval=1e-20)
         numbers = tf.map_fn(draw, now.conditions.seeds, fn_output_signature=tf.float32)

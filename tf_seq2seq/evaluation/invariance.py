@@ -24,7 +24,7 @@ from tf_seq2seq.decoding.batching import in_batches
 from tf_seq2seq.errors import InputError
 
 
-class Run(NamedTuple):
+class InvarianceRun(NamedTuple):
     """What one way to put texts together gave, compared with the first.
 
     Fields:
@@ -44,7 +44,7 @@ class Run(NamedTuple):
     gap: float = 0.0
 
 
-class Fault(NamedTuple):
+class InvarianceFault(NamedTuple):
     """A text that did not get the same.
 
     Fields:
@@ -69,8 +69,8 @@ class Invariance(NamedTuple):
     """What `batch_invariance` found.
 
     Fields:
-        runs: list of `Run`; the first is what others are compared with.
-        faults: list of `Fault`, at most one for a text.
+        runs: list of `InvarianceRun`; the first is what others are compared with.
+        faults: list of `InvarianceFault`, at most one for a text.
     """
 
     runs: list
@@ -168,7 +168,7 @@ def batch_invariance(
         runs.append(run)
         for row, pair in differing.items():
             told = (_told(generator.target_text, one) for one in pair)
-            faults.setdefault(row, Fault(row, texts[row], way.name, *told))
+            faults.setdefault(row, InvarianceFault(row, texts[row], way.name, *told))
     return Invariance(runs, [fault for _, fault in sorted(faults.items())])
 
 
@@ -211,7 +211,7 @@ def _hypotheses(found):
 
 
 def _compared(name, expected, found, rivals, tolerance):
-    """A `Run`, and the pairs of hypotheses that should be the same, by their row."""
+    """A `InvarianceRun`, and the pairs of hypotheses that should be the same, by their row."""
     same = among_rivals = 0
     difference, gap, differing = 0.0, 0.0, {}
     for row, lists in enumerate(zip(expected, found)):
@@ -226,7 +226,7 @@ def _compared(name, expected, found, rivals, tolerance):
         among_rivals += bool(others) and not wrong
         if wrong:
             differing[row] = wrong[0]
-    return Run(name, len(expected), same, among_rivals, difference, gap), differing
+    return InvarianceRun(name, len(expected), same, among_rivals, difference, gap), differing
 
 
 def _difference(first, second):
