@@ -10,8 +10,8 @@ DESCRIPTION = """\
 A sample of FILE is generated in batches as asked, line by line, shuffled in
 batches of 7 and of 64, and with more padding at the end. Every line must have
 the same tokens each time, unless rivals' scores are within 1e-4, and its
-scores must agree to 1e-5 (relative, or absolute below 1); with bfloat16 weights
-0.05 in both cases. If one has not, it is told, and the exit code is 1.
+scores must agree to 1e-5 (relative, or absolute below 1); with weights in
+bfloat16 both are 0.05. If one has not, it is told, and the exit code is 1.
 """
 _NO_USE = ("output", "scores", "alignments", "token_scores", "json_lines")
 _BFLOAT16 = {"rivals": 0.05, "tolerance": 0.05}
