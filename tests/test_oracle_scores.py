@@ -96,6 +96,7 @@ def test_what_is_reported_can_be_recomputed(name, constrained):
         found, forced = search(make(max_length=LONGEST), sources), np.zeros(60, int)
     real, ids = found.lengths > 0, found.ids
     assert real[:, 0].all() and (found.scores[~real] == NEVER).all()
+    assert (found.log_probs[~real] == NEVER).all()
     inside = np.arange(ids.shape[2]) < found.lengths[..., None]
     assert (ids[~inside] == PAD).all() and not np.isin(ids[inside], [PAD, START]).any()
     np.testing.assert_array_equal(found.finished, (ids == END).any(2))

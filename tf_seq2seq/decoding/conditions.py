@@ -26,7 +26,8 @@ class Conditions(NamedTuple):
         source_mask: (B, S) bool, True at real source tokens: lengths relative to the source and coverage penalties
             need it.
         prefix: (B, P) int32, padded with PAD on the right: the tokens that the target begins with; they count in
-            length and score.
+            length and score. Constraints, penalties of repetition and the least length do not hold for them, phrases
+            and the limit do; what comes after them knows of them.
         phrases: (B, C, L) int32, padded with PAD on the right: sequences of tokens that the target must contain; a row
             of PAD only is none.
         seeds: (B,) integers for strategies that draw; a row with the same seed draws the same in any batch.

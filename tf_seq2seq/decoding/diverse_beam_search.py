@@ -42,7 +42,8 @@ class DiverseBeamSearch:
         rank(y + token) = log P(y + token) - diversity * #(hypotheses of earlier groups that took the token at this step)
 
     The penalty changes which hypotheses are kept, not their scores, and is not carried on. The first group is a plain
-    `BeamSearch` of beam_size / groups. Groups may find the same hypothesis; it is given back once for each.
+    `BeamSearch` of beam_size / groups. Groups may find the same hypothesis; it is given back once for each. A group that is
+    done by its stopping rule takes nothing any more, so that a rule that ends earlier may change what later groups keep.
 
     >>> from tf_seq2seq.models.contracts import StepOutput
     >>> def step(ids, state, memory):

@@ -13,7 +13,7 @@ class Hypotheses(NamedTuple):
 
     Finished hypotheses come first, by falling score; then unfinished ones (the search ended before they did),
     by falling score. A source with fewer hypotheses than K, which takes a tiny vocabulary or hard constraints, has
-    its last places empty: length 0, score -inf.
+    its last places empty: length 0, score and log-prob -inf.
 
     Fields:
         ids: (B, K, T) int32, without the start; END included where finished, PAD after the end.

@@ -88,7 +88,7 @@ def hypotheses(pool, finished, record):
         ids=tf.where(inside, tf.where(ending, END, said(record.ids)), PAD),
         lengths=pool.lengths,
         scores=pool.scores,
-        log_probs=pool.log_probs,
+        log_probs=tf.where(pool.lengths > 0, pool.log_probs, NEVER),
         finished=finished,
         alignments=alignments,
         token_log_probs=tf.where(

@@ -213,7 +213,7 @@ def _hypotheses(end, record):
     steps = tf.broadcast_to(end.steps[:, None], [rows, width])
     places = tf.broadcast_to(tf.range(width), [rows, width])
     scores = tf.where(end.perturbed > NEVER, end.log_probs, NEVER)
-    own = pool.Pool(scores, end.log_probs, tf.zeros_like(scores), steps, places)
+    own = pool.Pool(scores, scores, tf.zeros_like(scores), steps, places)
     found = pool.hypotheses(own, tf.zeros([rows, width], tf.bool), record)
     said = tf.where(end.perturbed > NEVER, end.lengths, 0)
     inside = tf.sequence_mask(said, tf.shape(found.ids)[2])
