@@ -244,3 +244,43 @@ def test_export_and_reload_give_the_same_texts(generator, tmp_path):
     again = tf.saved_model.load(str(tmp_path / "it")).signatures["serving_default"]
     texts = again(text=tf.constant(SOURCES))["text"].numpy()
     np.testing.assert_array_equal(texts, generator(SOURCES).text.numpy())
+
+
+def test_blank_prefixes_and_phrases_are_none(generator):
+    for conditions in ({"prefix": ["", ""]}, {"phrases": [[], []]}, {"phrases": [["", ""], [""]]}):
+        assert generator(SOURCES[:2], **conditions).best() == generator(SOURCES[:2]).best()
+
+
+def test_a_prefix_begins_the_target_and_phrases_are_in_it(generator):
+    found = generator(SOURCES[:3], prefix=["the", "", "a big"], phrases=[["do"], ["sl", "h"], []])
+    for row, (prefix, phrases) in enumerate([("the", ["do"]), ("", ["sl", "h"]), ("a big", [])]):
+        for k, text in enumerate(found.n_best()[row]):
+            assert text.startswith(prefix)
+            assert not found.hypotheses.finished[row, k] or all(phrase in text for phrase in phrases)
+
+
+def test_scores_of_text_are_those_of_ids(generator):
+    sources, targets = ["el gato", "la casa"], ["the cat", "a big house"]
+    scored = generator.score(sources, targets)
+    ids = generator.source_text.dense(sources), generator.target_text.dense(targets)
+    np.testing.assert_array_equal(scored.log_probs, generator.score_ids(*ids).log_probs)
+    without = tf.where(ids[1] == END, 0, ids[1])
+    again = generator.score_ids(ids[0], without, add_end=True)
+    np.testing.assert_allclose(scored.log_probs, again.log_probs, rtol=1e-6)
+    np.testing.assert_array_equal(scored.lengths, again.lengths)
+    other = generator.score_ids(*ids, start_ids=END)  # as models do whose targets begin with END
+    assert (other.log_probs != scored.log_probs).numpy().all()
+
+
+@pytest.mark.parametrize(
+    "conditions, words",
+    [
+        ({"prefix": ["the"]}, "2 rows first"),
+        ({"prefix": [[5], [6]]}, "generate_ids"),
+        ({"length": [3, 4]}, "no condition 'length'"),
+        ({"seeds": ["a", "b"]}, "seeds"),
+    ],
+)
+def test_bad_conditions_say_what_to_do(generator, conditions, words):
+    with pytest.raises(InputError, match=words):
+        generator(SOURCES[:2], **conditions)

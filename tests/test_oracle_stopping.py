@@ -11,6 +11,7 @@ import tensorflow as tf
 from search_references import (
     NEVER,
     PlainBeam,
+    along,
     assert_same,
     call,
     memory_of,
@@ -89,6 +90,10 @@ def test_every_rule_against_a_plain_search_and_what_is_finished_is_frozen(number
     for row in range(len(limit)):
         plain = PlainBeam(every, row, size, n_best, limit[row], penalty, coverage, wanted)
         assert_same(found, row, plain.run())
+    with np.errstate(invalid="ignore"):
+        log_probs = along(every, found.ids, found.lengths)[0].sum(2)
+    there = found.lengths > 0
+    np.testing.assert_allclose(found.log_probs[there], log_probs[there], rtol=1e-4)
     assert_frozen(found, np.flatnonzero(limit < LONGEST))
 
 

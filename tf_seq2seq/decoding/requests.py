@@ -60,14 +60,15 @@ def as_conditions(conditions, rows):
             value = tf.cast(
                 value.to_tensor(PAD) if isinstance(value, tf.RaggedTensor) else value, SPECS[name].dtype
             )
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, tf.errors.OpError) as error:
             raise InputError(f"the condition {name} is not of integers: {error}") from error
         value = tf.broadcast_to(value, [rows]) if value.shape.rank == 0 else value
         if value.shape.rank != SPECS[name].shape.rank or value.shape[0] != rows:
             raise InputError(
                 f"the condition {name} has shape {value.shape}: give {SPECS[name].shape.rank} axes, {rows} rows first"
             )
-        found[name] = value
+        if value.shape[-1] != 0 or rows == 0:  # a beginning or phrases without a token are none
+            found[name] = value
     return found
 
 
