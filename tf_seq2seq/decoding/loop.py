@@ -6,7 +6,7 @@ A strategy brings its own nest, the *beam*, and ``choose(time, output, beam) -> 
     done (B,) bool       whether the strategy is through with a source
 
 and nothing else. The first step has one row a source (all its hypotheses are the empty one), later ones have K. Whenever
-some of the sources are done, one in seven, their rows leave beam, state and memory, so that the steps that long sources
+an eighth to a quarter of the sources are done, their rows leave beam, state and memory, so that the steps that long sources
 still need cost no more than these sources do.
 
 Shapes: **B** sources, **K** live hypotheses a source, **N = B*K** rows, **T** steps, **S** source length.
@@ -17,8 +17,6 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from tf_seq2seq.decoding import beams
-
-_KEPT = 0.85  # of the sources; taking rows out costs about as much as a seventh of a step
 
 
 class Choice(NamedTuple):
@@ -84,12 +82,11 @@ def search(step, state, memory, beam, choose, longest, width):
         return time + 1, beam, state, tracks
 
     def segment(time, whole, sources, state, tracks):
-        """Takes out what is done, then goes on until one in seven is done, too."""
-        going = tf.cast(tf.where(~tf.gather(whole.done, sources))[:, 0], tf.int32)
+        """Takes out what is done, then goes on until there is enough of it again."""
+        going, enough = _left(tf.gather(whole.done, sources))
         state = beams.like(beams.gather(state, beams.rows_of(going, width)), state)
         sources = tf.gather(sources, going)
         seen = beams.gather(memory, tf.repeat(sources, width))
-        enough = tf.cast(_KEPT * tf.cast(tf.size(sources), tf.float32), tf.int32)
         now = beams.like(beams.gather(whole, sources), whole)
         time, now, state, tracks = tf.while_loop(
             lambda time, now, *_: (
@@ -108,6 +105,36 @@ def search(step, state, memory, beam, choose, longest, width):
         (time, beam, sources, state, tracks),
     )
     return whole, _record(tracks, time, rows, branched, aligned)
+
+
+def _left(done):
+    """Which sources stay, and how many of these must be going on for no other to be taken out.
+
+    Numbers of sources are multiples of a step of an eighth to a quarter of them, as a product of every new size costs
+    its preparation once; a few that are done may stay to fill it.
+
+    >>> stay, enough = _left(tf.constant([True, False, True, False, False]))
+    >>> stay.numpy().tolist(), int(enough)
+    ([1, 3, 4], 2)
+
+    Args:
+        done: (b,) bool, not all of them.
+
+    Returns:
+        their places (m,) int32, and () int32.
+    """
+    count = tf.math.count_nonzero(~done, dtype=tf.int32)
+    step = _step(count)
+    size = tf.minimum(-(-count // step) * step, tf.size(done))
+    stay = tf.argsort(tf.cast(done, tf.int32), stable=True)[:size]
+    step = _step(size)
+    return tf.sort(stay), (-(-size // step) - 1) * step
+
+
+def _step(count):
+    """1 up to 8 sources, 2 up to 16, 4 up to 32 and so on."""
+    powers = tf.constant([2**power for power in range(20)])
+    return 1 + tf.reduce_sum(tf.where(count > 8 * powers, powers, 0))
 
 
 def _open(nest):

@@ -4,7 +4,8 @@ What a row may say is a matter of its own source alone, so that no row depends o
 
     tokens of a row = {PAD, UNK, START, END} + always + candidates of each token of its source + wanted
 
-The projection to the vocabulary has the columns of all rows together; those that a row may not say are -inf to it. A
+The projection to the vocabulary has the columns of all rows together, and some of no token that make their number a
+multiple; those that a row may not say are -inf to it. A
 search's log-probs are then normalised over the row's own tokens, so that they are a little above the model's own,
 which `score_ids` gives.
 
@@ -21,6 +22,8 @@ from tf_seq2seq.decoding.lexical_table import LexicalTable
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 from tf_seq2seq.layers.affine import affine
+
+_WIDTHS = 128  # columns of a batch are a multiple of it
 
 
 class Shortlist:
@@ -129,7 +132,7 @@ class Shortlisted:
     >>> shortlisted = Shortlisted(model, Shortlist([[0]] * 4 + [[7], [9]]))
     >>> step, state, memory = shortlisted.begin({"source_ids": tf.constant([[4, 3, 0], [4, 5, 3]])})
     >>> output = step(tf.constant([2, 2]), state, memory)
-    >>> output.columns.numpy().tolist(), (output.logits[:, -1] > float("-inf")).numpy().tolist()
+    >>> output.columns[:6].numpy().tolist(), (output.logits[:, 5] > float("-inf")).numpy().tolist()
     ([0, 1, 2, 3, 7, 9], [False, True])
 
     Args:
@@ -169,11 +172,18 @@ class Shortlisted:
         """
         allowed = self.shortlist.allowed(source["source_ids"], self.decoder.vocab_size, wanted)  # (V, B)
         columns = tf.cast(tf.where(tf.reduce_any(allowed, axis=1))[:, 0], tf.int32)
-        mask = tf.transpose(tf.where(tf.gather(allowed, columns), 0.0, NEVER))  # (W, B) -> (B, W)
-        kernel = tf.gather(self._vectors, columns)  # (W, D)
+        size = tf.shape(columns)[0]
+        more = -size % _WIDTHS  # columns of no token: a product of every new size costs its preparation
+        places = tf.pad(columns, [[0, more]])
+        mask = tf.where(tf.gather(allowed, places), 0.0, NEVER)
+        mask = tf.transpose(
+            tf.where((tf.range(size + more) < size)[:, None], mask, NEVER)
+        )  # (W, B) -> (B, W)
+        kernel = tf.gather(self._vectors, places)  # (W, D)
         turned = kernel.dtype == tf.bfloat16  # measured: multiplied faster as it is; float32 is slower so
         kernel = kernel if turned else tf.transpose(kernel)  # (W, D) -> (D, W)
-        bias = tf.gather(self.decoder.projection_bias, columns)
+        bias = tf.gather(self.decoder.projection_bias, places)
+        columns = tf.concat([columns, tf.shape(allowed)[0] + tf.range(more)], axis=0)
         state, memory = self.model.start(source)
 
         def step(ids, state, memory):
