@@ -64,7 +64,8 @@ class StepOutput(NamedTuple):
         alignments: (N, S) float32, or None without attention.
         normalized: whether `logits` count as they are, e.g. sums of several models' log-probs.
         columns: (W,) int32, the token id of each column, where the columns are a selection of the vocabulary: it
-            begins with the ids 0 to 3 and rises; what a row may not choose, and ids from V on, are -inf. None: column i is id i.
+            begins with the ids 0 to 3 and rises; what a row may not choose, and ids from V on, are -inf. None: column i
+            is id i.
     """
 
     logits: Any
