@@ -167,6 +167,12 @@ CASES = [
     Case("repetition", only(RepetitionPenalty(1.7)), penalty=1.7),
     Case("repetition_sought", only(RepetitionPenalty(0.4)), penalty=0.4),
     Case("trie", only(Trie([*map(list, SEQUENCES)])), (trie_offences(SEQUENCES),)),
+    Case(
+        "trie_left_by_a_prefix",
+        only(Trie([*map(list, SEQUENCES)])),
+        (trie_offences(SEQUENCES),),
+        prefixes=True,
+    ),
     Case("allowed", only(AllowedTokens(climb)), (climb_offences,)),
     Case("phrases", {}, phrases=True),
     Case(
