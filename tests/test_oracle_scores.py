@@ -294,6 +294,21 @@ def test_a_beam_of_one_is_greedy_search(options):
     assert greedy.finished.mean() > 0.1
 
 
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize(
+    "options", [{"min_length": 4}, {"constraints": [NoRepeatNGrams(1, [4])], "min_length": 3}]
+)
+def test_narrow_beams_with_constraints(size, options):
+    """Against the plain search, in which what may not stand is no expansion."""
+    sources, least = random_sources(100, 8, seed=10, sharpness=1.5), options["min_length"]
+    repeated = lambda ids, token: "constraints" in options and token in ids and token != 4
+    may = lambda ids, token: not repeated(ids, token) and (token != END or len(ids) + 1 >= least)
+    found = search(BeamSearch(size, LengthPenalty(*GNMT), LONGEST, **options), sources)
+    for row in range(100):
+        plain = PlainBeam(sources, row, size, size, LONGEST, GNMT, may=may)
+        assert_same(found, row, plain.run())
+
+
 # several models
 
 
