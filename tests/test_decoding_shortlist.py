@@ -191,7 +191,8 @@ def test_a_shortlist_is_learnt_from_alignments():
     shortlist = Shortlist.learn(model, batches, per_source=2, always=1)
     table = LexicalTable(V, TARGET_V)
     for inputs, labels in batches:
-        table.add(inputs["source_ids"], labels, model.alignments(inputs))
+        lengths = (inputs["source_ids"] != PAD).sum(1)[:, None, None]
+        table.add(inputs["source_ids"], labels, model.alignments(inputs) + 1 / lengths)
     assert shortlist.always.tolist() == table.most_frequent(1).tolist()
     np.testing.assert_array_equal(shortlist.candidates, table.best(2, but=shortlist.always))
 
