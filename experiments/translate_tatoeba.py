@@ -26,6 +26,7 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--output", default="runs/demo", help="folder for everything that is made")
     parser.add_argument("--minutes", type=float, default=8, help="of training")
+    parser.add_argument("--words", type=int, default=7, help="of the longest Spanish sentence")
     parser.add_argument("--pieces", type=int, default=5000, help="subword pieces of each language")
     parser.add_argument("--units", type=int, default=512, help="size of each recurrent layer")
     parser.add_argument("--embedding-size", type=int, default=256)
@@ -47,9 +48,9 @@ def prepare(args):
         valid=500,
         test=1500,
         keep={
-            "train": s2s.Limits(source_words=7, target_words=9),
-            "valid": s2s.Limits(source_words=7),
-            "test": s2s.Limits(source_words=7),
+            "train": s2s.Limits(source_words=args.words, target_words=args.words + 2),
+            "valid": s2s.Limits(source_words=args.words),
+            "test": s2s.Limits(source_words=args.words),
         },
     )
     source_text = s2s.TextProcessor.fit(pairs.train.map(lambda source, _: source), vocab_size=args.pieces)
@@ -144,7 +145,7 @@ def main(argv=None):
     generator.save(output / "generator")
     rich.print(learning_curve(history))
 
-    heading(3, f"Scores on {len(pairs.test):,} sentences of up to 7 words that were held out")
+    heading(3, f"Scores on {len(pairs.test):,} sentences of up to {args.words} words that were held out")
     evaluation = s2s.evaluate(generator, pairs.test)
     rich.print(report.scores_table(evaluation))
     rich.print(report.samples_table(report.sample_rows(evaluation, 10)))
