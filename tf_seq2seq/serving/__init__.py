@@ -1,0 +1,1 @@
+"""Asking an exported model: clients of TF Serving, and a small local server that speaks its REST API."""
