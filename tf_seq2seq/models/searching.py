@@ -41,6 +41,8 @@ def searchable(model, dtype=None):
         if isinstance(cell, LSTMCell):
             _widen(cell, ("kernel", "recurrent_kernel", "bias"))
     decoder = copy.decoder
+    if decoder.tied and decoder.embeddings.dtype == "float32":  # bfloat16 likes a transposed kernel
+        decoder.projection_kernel, decoder.tied = tf.transpose(decoder.embeddings), False
     if not decoder.tied:
         _widen(decoder, ("projection_kernel",))
         _widen(decoder, ("projection_bias",), beyond=-float("inf"))
