@@ -20,6 +20,12 @@ VOCABULARY = 8003  # columns
 
 BYTES = {"float32": 4, "bfloat16": 2}
 PRODUCTS = [(160, 512, 8003), (512, 512, 8192), (1024, 1024, 4096)]  # rows, width in, width out
+STEP = [
+    (1280, 2064),
+    (1024, 512),
+    (UNITS, 8016),
+]  # width in and out of an LSTM's, a tanh layer's and a projection's product
+ROWS = [1, 5, 32, 160]  # K * B of the cases
 READS = [4, 8, 15, 30]  # MB: what fits into a cache is read several times as fast
 ROUNDS = 30
 
@@ -52,8 +58,20 @@ def floor(measured, beam, batch, precision="float32", columns=None):
     return 1 / (max(multiplying, reading) / batch + 2e6 * ENCODER / flops)
 
 
+def floor_of_products(measured, beam, batch):
+    """The same with a step's products as TensorFlow's fastest take for so many rows in float32, and nothing else.
+
+    >>> measured = {"gflops": {"float32": 240.0}, "step_ms": {"1": 0.6, "160": 10.0}}
+    >>> [round(floor_of_products(measured, *case)) for case in [(5, 32), (1, 1)]]
+    [3099, 1639]
+    """
+    step = 1e-3 * measured["step_ms"][str(beam * batch)]
+    return 1 / (step / batch + 2e6 * ENCODER / (1e9 * measured["gflops"]["float32"]))
+
+
 def measure():
-    """{"gflops": {precision: of the fastest product}, "read_gb_per_second": {MB: of so many, again and again}}."""
+    """{"gflops": {precision: of the fastest product}, "read_gb_per_second": {MB: of so many, again and again},
+    "step_ms": {rows: of a step's products}}."""
     import tensorflow as tf
 
     threads = int(os.environ.get("THREADS", "1"))
@@ -62,6 +80,7 @@ def measure():
     gflops = {name: max(product_gflops(tf, shape, name) for shape in PRODUCTS) for name in BYTES}
     return {
         "gflops": {name: round(rate, 1) for name, rate in gflops.items()},
+        "step_ms": {str(rows): round(1e3 * step_seconds(tf, rows), 3) for rows in ROWS},
         "read_gb_per_second": {str(size): round(read_gb_per_second(tf, size), 1) for size in READS},
     }
 
@@ -69,9 +88,20 @@ def measure():
 def product_gflops(tf, shape, precision):
     """10^9 operations a second of a matrix product in TensorFlow."""
     rows, inside, outside = shape
-    left, right = tf.ones((rows, inside), precision), tf.Variable(tf.ones((inside, outside), precision))
-    product = tf.function(lambda left: tf.linalg.matmul(left, right)[0, 0])
-    return 2e-9 * rows * inside * outside / seconds(lambda: product(left).numpy())
+    return 2e-9 * rows * inside * outside / products_seconds(tf, rows, [(inside, outside)], precision)
+
+
+def step_seconds(tf, rows):
+    """Of the products of a decoder's step in float32, one after the other: each finds the cache as the others leave it."""
+    return products_seconds(tf, rows, STEP, "float32")
+
+
+def products_seconds(tf, rows, shapes, precision):
+    """Of products of `rows` rows with kernels (width in, width out), in one function."""
+    lefts = [tf.ones((rows, inside), precision) for inside, _ in shapes]
+    kernels = [tf.Variable(tf.ones(shape, precision)) for shape in shapes]
+    run = tf.function(lambda *lefts: [tf.linalg.matmul(*pair)[0, 0] for pair in zip(lefts, kernels)])
+    return seconds(lambda: run(*lefts)[0].numpy())
 
 
 def read_gb_per_second(tf, megabytes):
