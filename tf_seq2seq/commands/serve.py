@@ -86,7 +86,7 @@ def _serve(server, listening, options):
         from tf_seq2seq.serving.rest_api import RestApi
     model = ExportedModel(options.model)
     name = options.name or model.name
-    page = server.page_of(name, model.version, model.inputs, {})
+    page = server.page_of(name, model.version, model.inputs)
     api = RestApi(model, name, options.max_rows)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.options import OPTIONS
 from tf_seq2seq.serving.rest_api import Refused
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -148,19 +149,19 @@ def bound(host, port):
         ) from None
 
 
-def page_of(name, version, signatures, defaults):
+def page_of(name, version, signatures):
     """The page at ``/``, for a model.
 
     Args:
         name, version: of the model.
         signatures: names of its signatures.
-        defaults: dict, the values that options of `generate` have on the page, as JSON has them.
 
     Returns:
         str, HTML.
     """
     page = resources.files("tf_seq2seq.serving").joinpath("page.html").read_text(encoding="utf-8")
-    told = {"name": name, "version": version, "signatures": sorted(signatures), "defaults": defaults}
+    options = [option._asdict() for option in OPTIONS.values()]
+    told = {"name": name, "version": version, "signatures": sorted(signatures), "options": options}
     return page.replace('"MODEL"', json.dumps(told).replace("<", "\\u003c"))
 
 

@@ -84,10 +84,7 @@ def to_json(array, as_base64=False):
         return array.astype("U").astype(np.float64).tolist()
     if array.dtype != object:
         return array.tolist()
-    write = _as_base64 if as_base64 else lambda text: text.decode("utf-8", "surrogateescape")
-    written = np.empty(array.size, object)
-    written[:] = [write(text) for text in array.ravel()]
-    return written.reshape(array.shape).tolist()
+    return _written(array, _as_base64 if as_base64 else _utf8_or_surrogates)
 
 
 def sendable(array):
@@ -103,9 +100,7 @@ def sendable(array):
         nested lists.
     """
     array = np.asarray(array)
-    if array.dtype != object:
-        return to_json(array)
-    return [sendable(one) for one in array] if array.ndim else _utf8_or_base64(array.item())
+    return _written(array, _utf8_or_base64) if array.dtype == object else to_json(array)
 
 
 def is_base64(value):
@@ -134,6 +129,16 @@ def received(value):
         return texts.reshape(shape)
     array = np.array(leaves).reshape(shape)
     return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _written(array, write):
+    written = np.empty(array.size, object)
+    written[:] = [write(text) for text in array.ravel()]
+    return written.reshape(array.shape).tolist()
+
+
+def _utf8_or_surrogates(text):
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _utf8_or_base64(text):
@@ -207,7 +212,7 @@ def _read_int(leaf, dtype, name):
 def _read_float(leaf, dtype, name):
     if isinstance(leaf, bool) or not isinstance(leaf, (int, float)):
         raise InputError(f"{name}: give a number, not {_shown(leaf)}")
-    if abs(leaf) > np.finfo(dtype).max and not (isinstance(leaf, float) and math.isinf(leaf)):
+    if abs(leaf) > float(np.finfo(dtype).max) and leaf not in (math.inf, -math.inf):
         raise InputError(f"{name}: give a number that {dtype} can hold, not {_shown(leaf)}")
     return leaf
 
