@@ -11,6 +11,7 @@ from rich.console import Console
 
 from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.decoding.ensemble import Ensemble
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.evaluation.alignments import plot_generated
@@ -27,7 +28,7 @@ from tf_seq2seq.evaluation.report import (
     scores_table,
 )
 from tf_seq2seq.evaluation.scores import corpus_bleu, corpus_chrf, exact_match
-from tf_seq2seq.evaluation.teacher_forced import output_entropy
+from tf_seq2seq.evaluation.teacher_forced import likelihood, output_entropy
 from tf_seq2seq.models import zoo
 
 PAIRS = [
@@ -117,6 +118,22 @@ def test_likelihood_is_the_sum_over_sentences_alone(generator, evaluation):
     assert found.nll_sum == pytest.approx(nll, rel=1e-5) and found.correct == correct
     assert found.perplexity == pytest.approx(np.exp(nll / tokens), rel=1e-5)
     assert found.output_entropy == pytest.approx(bits / tokens, rel=1e-5)
+
+
+@pytest.mark.parametrize("combine", ["probs", "log_probs"])
+def test_an_ensembles_likelihood_is_that_of_its_step_function(generator, combine):
+    """Teacher-forced, against `score`, which asks the ensemble token by token."""
+    other = make_generator(zoo.plain).model
+    for weight in other.trainable_weights:
+        weight.assign(weight[..., ::-1])
+    texts = generator.source_text, generator.target_text, generator.strategy
+    ensemble = Ensemble([generator.model, other], [0.6, 0.4], combine, renormalize=True)
+    asked = TextGenerator(ensemble, *texts)
+    found = likelihood(asked, [list(zip(*PAIRS))])
+    nll = -float(tf.reduce_sum(asked.score(*map(list, zip(*PAIRS))).log_probs))
+    single = likelihood(generator, [list(zip(*PAIRS))])
+    assert found.nll_sum == pytest.approx(nll, rel=1e-5) and found.tokens == single.tokens
+    assert abs(found.nll_sum - single.nll_sum) > 1
 
 
 def test_output_entropy_is_numpys_over_the_real_tokens():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tf_seq2seq.commands.models import (
     add_batch_option,
+    add_ensemble_options,
     add_model_option,
     add_shortlist_option,
     add_unknowns_option,
@@ -50,6 +51,7 @@ def add_options(parser):
     add_search_options(parser)
     group = parser.add_argument_group("output")
     add_unknowns_option(group)
+    add_ensemble_options(parser)
     speed = parser.add_argument_group("speed")
     add_shortlist_option(speed)
     add_weights_option(speed)

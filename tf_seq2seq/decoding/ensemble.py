@@ -97,6 +97,14 @@ class Ensemble(keras.Model):
         """The first model's, which tells the size of the target vocabulary."""
         return getattr(self.models[0], "decoder", None)
 
+    def call(self, inputs, training=False):
+        """Teacher-forced: {"source_ids", "target_ids"} -> (B, T, V) float32, by the formula above.
+
+        A sum of log-probs is not normalised; what reads logits, such as a perplexity, normalises it.
+        """
+        logits = [model(inputs, training=training) for model in self.models]
+        return self._combined([tf.nn.log_softmax(tf.cast(one, tf.float32)) for one in logits])
+
     def begin(self, source):
         """The step function of all, their states and their memories."""
         steps, states, memories = zip(*(model.begin(source) for model in self.models))
