@@ -1,0 +1,179 @@
+"""An exported model loads where only stock TensorFlow Serving's versions are, and through the C API.
+
+The list `allowed_operations.txt` holds each operation that our graphs use, with the attributes that TensorFlow 2.12.1 and
+TF-Text 2.12.1 know: a newer attribute that is not at its default loads there, too, and then goes wrong. After a change:
+`STOCK_PYTHON=... python -m pytest -m portable tests/test_export_portable.py` says what has to be added or is not there.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_text
+from portable_environment import VERSION, run_stock
+from portable_models import PROCESSORS, SENTENCES, generator
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+from tf_seq2seq.export import golden
+from tf_seq2seq.export.saved_model import export_saved_model
+
+HERE = Path(__file__).parent
+LIST = HERE / "allowed_operations.txt"
+HARMLESS = {("VarHandleOp", "debug_name")}  # a label; every SavedModel of a newer TensorFlow has it
+SIGNATURES = ["serving_default", "beam"]
+LIBRARIES = [Path(tf.__file__).parent / f"libtensorflow_{part}.so.2" for part in ("framework", "cc")]
+TEXT_OPERATIONS = Path(tensorflow_text.__file__).parent / "python" / "ops" / "_sentencepiece_tokenizer.so"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """A function that gives the exported folder of an entry of `PROCESSORS`, made once."""
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = export_saved_model(generator(name), tmp_path_factory.mktemp("model"))
+        return made[name]
+
+    return get
+
+
+def nodes(folder):
+    """All nodes of a SavedModel, those of its functions included."""
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for graph in (meta_graph.graph_def for meta_graph in saved.meta_graphs):
+        yield from graph.node
+        for function in graph.library.function:
+            yield from function.node_def
+
+
+def used(folder):
+    """(operation, attribute) pairs of a SavedModel, attributes at their defaults left out, as a loader does."""
+    pairs = set()
+    for node in nodes(folder):
+        operation = op_def_registry.get(node.op)
+        defaults = {one.name: one.default_value for one in operation.attr if one.HasField("default_value")}
+        pairs.add((node.op, ""))
+        pairs |= {
+            (node.op, name)
+            for name, value in node.attr.items()
+            if not name.startswith("_") and value != defaults.get(name)
+        }
+    return pairs
+
+
+def allowed():
+    """The pairs of the list."""
+    lines = [line.split() for line in LIST.read_text().splitlines() if not line.startswith("#")]
+    return {(name, attribute) for name, *attributes in lines for attribute in ["", *attributes]}
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_every_operation_is_one_of_stock_serving(exported, name):
+    assert used(exported(name)) - allowed() - HARMLESS == set()
+
+
+def test_the_walk_finds_what_stock_serving_lacks(tmp_path):
+    """A Python function inside of a loop's body, and an array that grows, which 2.12 knows without that attribute."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32)])
+    def call(times):
+        grown = tf.TensorArray(tf.float32, 0, dynamic_size=True)
+        odd = lambda time, grown: grown.write(time, tf.py_function(lambda: 1.0, [], tf.float32))
+        loop = tf.while_loop(lambda time, _: time < times, lambda t, a: (t + 1, odd(t, a)), (0, grown))
+        return loop[1].stack()
+
+    module.call = call
+    tf.saved_model.save(module, str(tmp_path))
+    missing = used(tmp_path) - allowed()
+    assert ("EagerPyFunc", "") in missing
+    assert ("TensorListSetItem", "resize_if_index_out_of_bounds") in missing
+
+
+def requests():
+    """Two hundred sentences for each signature, in batches of fifty."""
+    batches = [SENTENCES[start : start + 50] for start in range(0, len(SENTENCES), 50)]
+    return [(name, {"text": np.array(batch, object)}) for name in SIGNATURES for batch in batches]
+
+
+@pytest.mark.portable
+def test_the_list_is_what_stock_versions_have(tmp_path):
+    output, code, errors = run_stock(HERE / "portable_operations.py", LIST, folder=tmp_path)
+    assert code == 0, errors
+    title, *lines = output.splitlines()
+    assert title == f"# TensorFlow {VERSION}, TF-Text {VERSION}"
+    assert lines == [line for line in LIST.read_text().splitlines() if not line.startswith("#")]
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_a_copied_folder_says_the_same_in_stock_versions(exported, name, tmp_path):
+    """200 sentences; nothing but TensorFlow and TF-Text 2.12.1, another process, another folder."""
+    folder = exported(name)
+    pairs = tmp_path / "pairs.json"
+    golden.record(tf.saved_model.load(str(folder)).signatures, requests(), pairs)
+    texts = [text for pair in json.loads(pairs.read_text()) for text in pair["response"]["outputs"]["text"]]
+    assert len(texts) == 200 * len(SIGNATURES)
+    assert len(set(map(str, texts))) > 100, "a test of equal answers needs answers that differ"
+    copied = shutil.copytree(folder, tmp_path / "elsewhere" / "1")
+    moved = folder.rename(folder.parent / "away")
+    try:
+        output, code, errors = run_stock(golden.__file__, copied, pairs, folder=tmp_path)
+    finally:
+        moved.rename(folder)
+    assert (code, output) == (0, f"{copied} answers as it did when it was exported\n"), output + errors
+
+
+@pytest.mark.portable
+def test_stock_versions_see_a_difference(exported, tmp_path):
+    """The check there can fail."""
+    folder = exported("bytes")
+    pairs = tmp_path / "pairs.json"
+    golden.record(tf.saved_model.load(str(folder)).signatures, [("serving_default", {"text": ["a"]})], pairs)
+    pairs.write_text(pairs.read_text().replace('"length": [', '"length": [9'))
+    output, code, _ = run_stock(golden.__file__, folder, pairs, folder=tmp_path)
+    assert code == 1
+    assert output.startswith("request 1, serving_default, length: ")
+
+
+@pytest.mark.portable
+@pytest.mark.parametrize("signature", SIGNATURES)
+@pytest.mark.parametrize("name", ["subwords", "characters"])
+def test_the_c_api_says_the_same(exported, name, signature, tmp_path):
+    """Texts go in and come out as raw tensors; the process has neither TensorFlow's Python nor NumPy."""
+    folder = exported(name)
+    (_, inputs), *_ = [request for request in requests() if request[0] == signature]
+    inputs = {**inputs, "text": np.array(SENTENCES[-12:], object)}
+    signatures = tf.saved_model.load(str(folder)).signatures
+    expected = golden.answer(signatures, (signature, inputs))
+    saved = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    (definition,) = [one.signature_def[signature] for one in saved.meta_graphs]
+    request = {
+        "libraries": [str(path) for path in LIBRARIES],
+        "operations": str(TEXT_OPERATIONS),
+        "inputs": [_input(definition.inputs[key], value) for key, value in inputs.items()],
+        "outputs": [definition.outputs[key].name for key in expected],
+    }
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    program = [sys.executable, HERE / "portable_c_api.py", folder, tmp_path / "request.json"]
+    done = subprocess.run(program, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for (key, value), (shape, flat) in zip(expected.items(), json.loads(done.stdout), strict=True):
+        assert list(value.shape) == shape, key
+        if value.dtype == object:
+            assert [one.decode() for one in value.ravel()] == flat, key
+        else:
+            np.testing.assert_allclose(value.ravel(), flat, rtol=1e-5, err_msg=key)
+
+
+def _input(spec, value):
+    value = np.asarray(value)
+    return [spec.name, spec.dtype, list(value.shape), value.ravel().tolist()]
