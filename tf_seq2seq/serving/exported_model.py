@@ -28,8 +28,8 @@ class ExportedModel:
     """
 
     def __init__(self, folder):
-        path = _version_folder(Path(folder))
-        self.name = path.resolve().parent.name if path.name.isdecimal() else path.resolve().name
+        self.folder = path = _version_folder(Path(folder)).resolve()
+        self.name = path.parent.name if path.name.isdecimal() else path.name
         self.version = int(path.name) if path.name.isdecimal() else 1
         self._signature_defs = _signature_defs(path)
         self._functions = _load(path).signatures

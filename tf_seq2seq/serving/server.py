@@ -5,6 +5,7 @@ refuses what is too large or comes too slowly; it knows no users, no encryption 
 production, serve the same folder with TF Serving.
 """
 
+import contextlib
 import json
 import logging
 import socket
@@ -65,7 +66,8 @@ class Server:
             server_header=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
         )
-        uvicorn.Server(config).run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it once more when all is over
+            uvicorn.Server(config).run(sockets=[listening])
 
     async def _page(self, request):
         return HTMLResponse(self.page, headers=_POLICY)
@@ -87,6 +89,8 @@ class Server:
 
     def _routed(self, request):
         path = request.url.path
+        if path == "/":
+            raise Refused(405, "/ is a page: GET it; to ask the model, see /v1/models/" + self.api.name)
         if not path.startswith("/v1/"):
             raise Refused(404, f"there is nothing at {path}: see / and /v1/models/{self.api.name}")
         return self.api.route(request.method, path)
