@@ -14,7 +14,7 @@ demo: .venv/installed
 	TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/python experiments/translate_tatoeba.py --output runs/demo
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf .venv runs
