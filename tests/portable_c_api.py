@@ -3,7 +3,7 @@ starts it::
 
     python portable_c_api.py FOLDER REQUEST.json    prints the outputs as JSON
 
-REQUEST.json has `libraries` (files, in the order of loading), `operations` (TF-Text's library), `inputs`, a list of
+REQUEST.json has `libraries` (files, in the order of loading), `operations` (TF-Text's libraries), `inputs`, a list of
 [tensor's name, dtype, shape, flat list of values], and `outputs`, a list of tensors' names.
 """
 
@@ -109,7 +109,8 @@ def main(folder, request):
     with open(request, encoding="utf-8") as file:
         request = json.load(file)
     api = Api(request["libraries"])
-    api.checked(api.TF_LoadLibrary, request["operations"].encode())
+    for path in request["operations"]:
+        api.checked(api.TF_LoadLibrary, path.encode())
     print(json.dumps(run(api, *load(api, folder), request["inputs"], request["outputs"])))
     assert not {"tensorflow", "numpy", "keras"} & set(sys.modules)
 

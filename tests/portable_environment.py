@@ -48,6 +48,12 @@ def _fitting_python():
     pytest.skip(f"TensorFlow {VERSION} needs Python 3.10 or 3.11, which is not here; set STOCK_PYTHON")
 
 
+def stock_packages():
+    """The folder of that environment's packages."""
+    (folder,) = Path(stock_python()).parents[1].glob("lib/python3.*/site-packages")
+    return folder
+
+
 def run_stock(program, *arguments, folder):
     """Runs a program file with that interpreter, apart from this project; what it prints, and its exit code."""
     command = [stock_python(), "-I", str(program), *map(str, arguments)]

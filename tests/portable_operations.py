@@ -8,7 +8,7 @@
 import sys
 
 import tensorflow as tf
-import tensorflow_text  # noqa: F401 it registers its operations
+import tensorflow_text
 from tensorflow.python.framework import op_def_registry
 
 
