@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.serving import rest_api
 from tf_seq2seq.serving.rest_api import Refused, RestApi
 from tf_seq2seq.serving.tensors import Spec
 
@@ -120,6 +121,14 @@ def test_too_many_rows_are_refused_in_rows_and_columns():
         with pytest.raises(Refused, match="at most 3 rows in a request, not 4") as caught:
             predict(**request)
         assert caught.value.code == 413
+
+
+def test_too_large_an_answer_is_refused(monkeypatch):
+    monkeypatch.setattr(rest_api, "MOST_VALUES", 2)
+    assert len(predict(inputs=["a"] * 2)["outputs"]) == 2
+    with pytest.raises(Refused, match="at most 2 values in an answer, not 3") as caught:
+        predict(inputs=["a"] * 3)
+    assert caught.value.code == 413
 
 
 def test_paths_lead_to_what_tf_serving_has_there():

@@ -25,6 +25,9 @@ _ROUTES = {
     "predict": ("POST", re.compile(_MODEL + ":predict")),
 }
 _DEFAULT = "serving_default"
+MOST_VALUES = (
+    4_000_000  # in an answer; alignments of 32 texts, 8 hypotheses, 100 tokens on each side are 2.6 million
+)
 
 
 class Refused(Exception):
@@ -111,7 +114,7 @@ class RestApi:
 
         Raises:
             InputError: if the request is malformed or the graph refuses it.
-            Refused: 413 if it has too many rows.
+            Refused: 413 if it has too many rows, or its answer too many values.
         """
         request = _parsed(body)
         signature = request.get("signature_name") or _DEFAULT
@@ -125,6 +128,7 @@ class RestApi:
         arrays = {name: from_json(value, specs[name], name) for name, value in columns.items()}
         self._check_rows(arrays)
         outputs = self.model(signature, arrays)
+        _check_size(outputs)
         return {"predictions": _rows(outputs)} if in_rows else {"outputs": _unnamed(_as_json(outputs))}
 
     def _specs(self, signature):
@@ -141,6 +145,15 @@ class RestApi:
             raise Refused(
                 413, f"at most {self.max_rows} rows in a request, not {rows}: send them in several requests"
             )
+
+
+def _check_size(outputs):
+    values = sum(output.size for output in outputs.values())
+    if values > MOST_VALUES:
+        raise Refused(
+            413,
+            f"at most {MOST_VALUES:,} values in an answer, not {values:,}: ask for fewer or shorter texts at once",
+        )
 
 
 def _parsed(body):
