@@ -53,9 +53,10 @@ def generator(name, function=zoo.luong2015, units=16):
     model = function(size, size, units=units, depth=1, embedding_size=8, dropout=0.0)
     random = np.random.default_rng(5)
     for weight in model.trainable_weights:
+        outer = "embeddings" in weight.path or "projection" in weight.path
         scale = (
-            0.3 if "recurrent" in weight.path else 0.9
-        )  # a calm state: rounding does not grow from step to step
+            1.5 if outer else 1.2 / np.sqrt(weight.shape[0])
+        )  # calm: rounding does not grow from step to step
         weight.assign(random.normal(size=weight.shape) * scale)
     bias = model.decoder.projection_bias
     bias.assign(np.where(np.arange(size) == END, 2.0, 0.0))
