@@ -1,4 +1,7 @@
-"""What is exported answers like the generator, wherever it is copied; a failed export loses nothing."""
+"""What is exported answers like the generator, wherever it is copied; a failed export loses nothing.
+
+The options of `generate` have tests of their own: `test_export_options`.
+"""
 
 import json
 import resource
@@ -12,9 +15,8 @@ import tensorflow as tf
 from tiny_generator import SOURCES, tiny_generator
 
 from tf_seq2seq.decoding.beam_search import BeamSearch
-from tf_seq2seq.decoding.generator import TextGenerator
-from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.options import filled
 from tf_seq2seq.export.saved_model import export_saved_model, size_in_bytes
 
 TEXTS = [*SOURCES, "", "  ", "gato", "un ñandú come la casa", "\x00 \x7f", "el " * 100]
@@ -23,9 +25,14 @@ import json, sys
 import tensorflow as tf, tensorflow_text
 signatures = tf.saved_model.load(sys.argv[1]).signatures
 text = tf.constant(json.loads(sys.argv[2]))
-found = {name: signatures[name](text=text) for name in ("serving_default", "greedy", "beam")}
+options = {name: tf.constant(value, dtype) for name, (value, dtype) in json.loads(sys.argv[3]).items()}
+found = {"serving_default": signatures["serving_default"](text=text)}
+found["beam"] = signatures["generate"](text=text, **options)
+found["greedy"] = signatures["generate"](text=text, **options | {"beam_size": tf.constant(1), "n_best": tf.constant(1)})
 for outputs in found.values():
-    outputs["text"] = tf.strings.unicode_transcode(outputs["text"], "UTF-8", "UTF-8")
+    for name in ("text", "tokens", "source_tokens"):
+        if name in outputs:
+            outputs[name] = tf.strings.unicode_transcode(outputs[name], "UTF-8", "UTF-8")
 as_lists = lambda value: value.decode() if isinstance(value, bytes) else [as_lists(one) for one in value]
 numbers = lambda value: as_lists(value.numpy()) if value.dtype == tf.string else value.numpy().tolist()
 result = {name: {key: numbers(value) for key, value in outputs.items()} for name, outputs in found.items()}
@@ -65,15 +72,20 @@ def test_a_copied_folder_says_the_same_to_tensorflow_alone(generator, version, t
     copied = shutil.copytree(version, tmp_path / "elsewhere" / "1")
     moved = version.rename(version.parent / "away")
     try:
-        program = [sys.executable, "-c", PROGRAM, copied, json.dumps(TEXTS)]
+        options = filled(
+            {"beam_size": 3, "n_best": 3, "length_penalty": "average", "alpha": 1.0, "max_length": 9},
+            len(TEXTS),
+        )
+        told = {name: (value.tolist(), tf.constant(value).dtype.name) for name, value in options.items()}
+        program = [sys.executable, "-c", PROGRAM, copied, json.dumps(TEXTS), json.dumps(told)]
         run = subprocess.run(program, capture_output=True, text=True, cwd=tmp_path)
     finally:
         moved.rename(version)
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout.splitlines()[-1])
     assert "tf_seq2seq" not in result["modules"]
-    parts = generator.model, generator.source_text, generator.target_text
-    beam, greedy = generator(TEXTS), TextGenerator(*parts, Greedy(max_length=9))(TEXTS)
+    beam = generator(TEXTS)
+    greedy = generator.with_strategy(BeamSearch(1, length_penalty="average", max_length=9))(TEXTS)
     for name, found in (("beam", beam), ("greedy", greedy)):
         assert result[name]["text"] == strings(found.text)
         np.testing.assert_allclose(result[name]["score"], found.scores, rtol=1e-5)

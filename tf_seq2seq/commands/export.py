@@ -7,6 +7,7 @@ from tf_seq2seq.commands.models import (
     add_unknowns_option,
     load_generator,
 )
+from tf_seq2seq.commands.option_types import positive
 from tf_seq2seq.commands.search_options import add_search_options
 
 HELP = "write a SavedModel, strings in, strings out"
@@ -16,12 +17,23 @@ Writes <output>/<version>/, where the version is the next free integer: the
 layout of TF Serving. The SavedModel takes strings and gives strings; text
 processors and vocabularies are inside. Its signatures:
 
-  serving_default  text (B,) -> text, score, length (B,) of the best hypothesis
-  greedy, beam     text (B,) -> text, score, length (B, K), best first
-
-The search options hold for serving_default, and for that of the other two
-which searches in the same way.
+  serving_default  text (B,) -> text, score, length, truncated (B,) of the best
+                   hypothesis; the search options given here hold for it
+  generate         text (B,) and every option of a search as an input -> text,
+                   score, ... (B, K), best first, tokens and alignments
+  generate_ids     the same from ids to ids
+  score            source, target (B,) -> log-probs
+  encode, step     for clients that search themselves
 """
+_SIZES = (
+    ("--max-beam-size", 8, "the largest beam size and number of samples (8)"),
+    ("--max-target-length", 256, "the largest max_length, tokens (256)"),
+    (
+        "--max-source-length",
+        None,
+        "tokens, END counted, after which a text is cut, and said to be (the source processor's own maximum, else 256)",
+    ),
+)
 EPILOG = """\
 example:
   tf-seq2seq export --model runs/demo/generator --output saved_models/es_en
@@ -39,6 +51,9 @@ def add_options(parser):
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="folder of the versions; made if missing"
     )
+    sizes = parser.add_argument_group("what generate takes")
+    for flag, default, what in _SIZES:
+        sizes.add_argument(flag, type=positive, default=default, metavar="N", help=what)
     add_search_options(parser)
     add_unknowns_option(parser.add_argument_group("output"))
     add_ensemble_options(parser)
@@ -50,6 +65,9 @@ def run(options):
     generator = load_generator(options)
     from tf_seq2seq.export.saved_model import export_saved_model, size_in_bytes
 
-    version = export_saved_model(generator, options.output)
+    sizes = ("max_beam_size", "max_source_length", "max_target_length")
+    version = export_saved_model(
+        generator, options.output, **{name: getattr(options, name) for name in sizes}
+    )
     print(f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB")
     print(_USE.format(version=version))

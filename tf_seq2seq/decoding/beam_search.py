@@ -95,6 +95,9 @@ class BeamSearch:
         coverage_penalty: `CoveragePenalty`, the name of one, or None. It needs a model with attention.
         patience: p of the stopping rule `patience`.
 
+    Inside a graph `beam_size`, `n_best`, `stop` and `patience`, all of them, and a length may be scalar tensors, which are
+    not checked, and the penalties may be made of such.
+
     Raises:
         InputError: if a size is below 1, `n_best` above `beam_size`, or there is no rule or penalty of that
             name.
@@ -122,7 +125,7 @@ class BeamSearch:
         self.stop, self.patience = stopping.checked(stop, patience)
         self.rules = Rules(constraints, min_length)
         self.coverage_penalty = as_coverage_penalty(coverage_penalty)
-        if self.n_best > self.beam_size:
+        if not tf.is_tensor(self.n_best) and self.n_best > self.beam_size:
             raise InputError(f"n_best is {n_best}, but only beam_size = {beam_size} hypotheses are kept")
 
     def __call__(self, step, state, memory, rows, conditions=None):
@@ -264,10 +267,18 @@ class BeamSearch:
 
     def _stops(self, beam, shortest):
         """Whether each source is done by its stopping rule, or as nothing is live: (B,) bool."""
+        by_bound = self.stop == "optimal"
+        if tf.is_tensor(by_bound):
+            return tf.where(by_bound, self._beaten(beam, shortest), self._enough(beam))
+        return self._beaten(beam, shortest) if by_bound else self._enough(beam)
+
+    def _enough(self, beam):
         wanted = stopping.wanted(self.stop, self.patience, self.beam_size)
-        if wanted is not None:
-            enough = tf.cast(beam.finished, tf.float32) >= wanted
-            return enough | (tf.reduce_max(beam.totals, axis=1) == NEVER)
+        enough = tf.cast(beam.finished, tf.float32) >= wanted
+        return enough | (tf.reduce_max(beam.totals, axis=1) == NEVER)
+
+    def _beaten(self, beam, shortest):
+        """Whether nothing live can still enter the pool."""
         bounds = self.length_penalty.bound(beam.totals, shortest, beam.limits[:, None])
         if self.coverage_penalty:
             bounds += self.coverage_penalty.bound(beam.coverage, beam.conditions.source_mask)
@@ -303,4 +314,4 @@ class BeamSearch:
 
 def _column(field, each):
     """(B, K) -> (B*k, 1), of the first k hypotheses, which are all there are."""
-    return tf.reshape(field if each == field.shape[1] else field[:, :each], [-1, 1])
+    return tf.reshape(field if beams.alike(each, field.shape[1]) else field[:, :each], [-1, 1])

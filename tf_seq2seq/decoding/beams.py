@@ -15,10 +15,22 @@ def longest(lengths):
 
 
 def positive(name, value):
-    """`value` as an int of at least 1; InputError, naming it `name`, if it is not one."""
+    """`value` as an int of at least 1, or a tensor as it is; InputError, naming it `name`, if it is neither."""
+    if tf.is_tensor(value):
+        return value
     if int(value) != value or value < 1:
         raise InputError(f"{name} must be a whole number of at least 1, not {value!r}")
     return int(value)
+
+
+def alike(one, other):
+    """Whether two widths are known to be the same: ints, or one and the same tensor.
+
+    >>> width = tf.constant(3)
+    >>> alike(3, 3), alike(width, width), alike(1, width)
+    (True, True, False)
+    """
+    return one is other or (not tf.is_tensor(one) and not tf.is_tensor(other) and one == other)
 
 
 def rows_each(rows, sources):

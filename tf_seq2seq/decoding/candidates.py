@@ -130,13 +130,15 @@ def top_k(values, count):
         values (N, count) float32, falling, and their places (N, count) int32.
     """
     width = values.shape[1]
-    few = lambda: tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1]))
-    if 4 * count > _BLOCKS or (width is not None and width < 16 * _BLOCKS):
-        return tuple(few())
-    if width is not None:
+    few = lambda: tuple(tf.math.top_k(values, tf.minimum(count, width or tf.shape(values)[1])))
+    pays = 4 * count <= _BLOCKS
+    if pays is False or (width is not None and width < 16 * _BLOCKS):
+        return few()
+    if pays is True and width is not None:
         return _top_k_of_blocks(values, count)
-    long = (tf.shape(values)[1] >= 5 * _BLOCKS) & (tf.size(values) > 200 * _BLOCKS)
-    return tf.cond(long, lambda: _top_k_of_blocks(values, count), lambda: tuple(few()))
+    if width is None:
+        pays &= (tf.shape(values)[1] >= 5 * _BLOCKS) & (tf.size(values) > 200 * _BLOCKS)
+    return tf.cond(pays, lambda: _top_k_of_blocks(values, count), few)
 
 
 def _top_k_of_blocks(values, count):

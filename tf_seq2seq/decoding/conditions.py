@@ -1,7 +1,7 @@
 """What a search is told of each source besides the model: lengths, starts, forced tokens, seeds.
 
 Shapes: **B** sources, **S** source length, **P** length of a forced beginning, **C** phrases of a source,
-**L** their length.
+**M** banned sequences, **L** their length.
 """
 
 from typing import Any, NamedTuple
@@ -30,6 +30,8 @@ class Conditions(NamedTuple):
             and the limit do; what comes after them knows of them.
         phrases: (B, C, L) int32, padded with PAD on the right: sequences of tokens that the target must contain; a row
             of PAD only is none.
+        banned: (B, M, L) int32, padded like phrases: sequences of tokens that the target may not contain, where it is not
+            forced to.
         seeds: (B,) integers for strategies that draw; a row with the same seed draws the same in any batch.
     """
 
@@ -39,6 +41,7 @@ class Conditions(NamedTuple):
     prefix: Any = None
     phrases: Any = None
     seeds: Any = None
+    banned: Any = None
 
     def of(self, rows):
         """The same as tensors of B = `rows`; what was left out stays (), `start_ids` and `seeds` excepted.
@@ -55,6 +58,7 @@ class Conditions(NamedTuple):
             prefix=_field("prefix", self.prefix, 2, tf.int32),
             phrases=_field("phrases", self.phrases, 3, tf.int32),
             seeds=_field("seeds", seeds, 1, tf.int64),
+            banned=_field("banned", self.banned, 3, tf.int32),
         )
 
     def source_lengths(self, why):

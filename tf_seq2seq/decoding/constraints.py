@@ -17,9 +17,31 @@ import numpy as np
 import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD
-from tf_seq2seq.decoding.beams import positive
+from tf_seq2seq.decoding.beams import positive, rows_each
 from tf_seq2seq.decoding.candidates import NEVER
 from tf_seq2seq.errors import InputError
+
+_ANY = -1  # in the place of a token
+
+
+class Switched:
+    """A constraint that holds only where a tensor says so.
+
+    >>> ban = Switched(Banned([4]), tf.constant(False))
+    >>> ban(tf.zeros([1, 6]), tf.constant([[0]]), 0, ()).numpy().tolist()
+    [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+
+    Args:
+        constraint: a constraint.
+        on: () bool tensor.
+    """
+
+    def __init__(self, constraint, on):
+        self.constraint, self.on = constraint, on
+        self.start, self.advance = constraint.start, constraint.advance
+
+    def __call__(self, log_probs, ids, time, state):
+        return tf.cond(self.on, lambda: self.constraint(log_probs, ids, time, state), lambda: log_probs)
 
 
 def marked(ids, valid, log_probs):
@@ -61,7 +83,7 @@ class NoRepeatNGrams(_Stateless):
     [[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -inf, 0.0]]
 
     Args:
-        size: n, tokens.
+        size: n, tokens; a () int32 tensor is not checked.
         exclude: token ids; an n-gram with one of these in it may be repeated, e.g. of punctuation.
 
     Raises:
@@ -78,10 +100,17 @@ class NoRepeatNGrams(_Stateless):
         before = self.size - 1
         starts = tf.range(tf.shape(ids)[1])
         repeated = tf.broadcast_to(starts + before < time, tf.shape(ids))  # (N, T): an n-gram stands there
-        for place in range(before):
+
+        def compare(place, repeated):
             last = tf.gather(ids, tf.maximum(time - before + place, 0), axis=1)
             said = tf.roll(ids, -place, axis=1)
-            repeated &= (said == last[:, None]) & ~self._excluded(said)
+            return place + 1, repeated & (said == last[:, None]) & ~self._excluded(said)
+
+        if tf.is_tensor(before):
+            _, repeated = tf.while_loop(lambda place, _: place < before, compare, (0, repeated))
+        else:
+            for place in range(before):
+                _, repeated = compare(place, repeated)
         tokens = tf.roll(ids, -before, axis=1)
         return tf.where(marked(tokens, repeated & ~self._excluded(tokens), log_probs), NEVER, log_probs)
 
@@ -106,7 +135,7 @@ class RepetitionPenalty(_Stateless):
     [[-1.0, -1.0, -6.0]]
 
     Args:
-        penalty: the factor; 1 is none.
+        penalty: the factor; 1 is none. A () float32 tensor is not checked.
 
     Raises:
         InputError: if it is not above 0.
@@ -115,6 +144,9 @@ class RepetitionPenalty(_Stateless):
     """
 
     def __init__(self, penalty=1.2):
+        if tf.is_tensor(penalty):
+            self.penalty = penalty
+            return
         if not penalty > 0:
             raise InputError(f"a repetition penalty is a factor above 0 (1 is none), not {penalty!r}")
         self.penalty = float(penalty)
@@ -151,18 +183,48 @@ class Banned(_Stateless):
             raise InputError(f"banned are token ids or lists of at least one, not {phrases!r}")
 
     def __call__(self, log_probs, ids, time, state):
-        longest = max(map(len, self.phrases)) - 1
+        longest = max(map(len, self.phrases))
         begun = np.array(
-            [[-1] * (longest + 1 - len(phrase)) + phrase[:-1] for phrase in self.phrases]
-        )  # (M, L-1)
-        places = time - longest + tf.range(longest)  # of the last L - 1 tokens
-        last = tf.where(places >= 0, tf.gather(ids, tf.maximum(places, 0), axis=1), -2)  # (N, L-1)
-        fits = (begun == -1) | (last[:, None] == tf.constant(begun, tf.int32))  # (N, M, L-1)
+            [[_ANY] * (longest - len(phrase)) + phrase[:-1] for phrase in self.phrases], np.int32
+        )
         ends = tf.constant([[phrase[-1] for phrase in self.phrases]], tf.int32)  # (1, M)
-        return tf.where(marked(ends, tf.reduce_all(fits, axis=2), log_probs), NEVER, log_probs)
+        return _without(ends, begun[None], ids, time, log_probs)
 
     def get_config(self):
         return {"phrases": self.phrases}
+
+
+def without_banned(phrases, ids, time, log_probs):
+    """What `Banned` does, with phrases of each source's own.
+
+    >>> phrases = tf.constant([[[4, 0], [5, 6]], [[0, 0], [0, 0]]])
+    >>> without_banned(phrases, tf.constant([[5], [5]]), 1, tf.zeros([2, 7])).numpy().tolist()
+    [[0.0, 0.0, 0.0, 0.0, -inf, 0.0, -inf], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]]
+
+    Args:
+        phrases: (B, M, L) int32, padded with PAD on the right; a row of PAD only bans nothing.
+        ids, time, log_probs: as a constraint has them; the rows of a source are adjacent.
+
+    Returns:
+        (N, W) float32, -inf where forbidden.
+    """
+    phrases = tf.pad(phrases, [[0, 0], [0, 0], [0, 1]], constant_values=PAD)  # L is 1 or more
+    lengths = tf.math.count_nonzero(phrases != PAD, axis=2, keepdims=True, dtype=tf.int32)  # (B, M, 1)
+    longest = tf.shape(phrases)[2]
+    ends = tf.gather(phrases, tf.maximum(lengths - 1, 0), batch_dims=2)[:, :, 0]  # (B, M)
+    places = tf.range(longest - 1) - (longest - lengths)  # moved to the right
+    begun = tf.where(places >= 0, tf.gather(phrases, tf.maximum(places, 0), batch_dims=2), _ANY)
+    each = rows_each(ids, phrases)
+    return _without(tf.repeat(ends, each, axis=0), tf.repeat(begun, each, axis=0), ids, time, log_probs)
+
+
+def _without(ends, begun, ids, time, log_probs):
+    """Log-probs without the tokens that end phrases, (N or 1, M), whose beginnings (N or 1, M, L-1) were just said."""
+    before = tf.shape(begun)[2]
+    places = time - before + tf.range(before)  # of the last L - 1 tokens
+    last = tf.where(places >= 0, tf.gather(ids, tf.maximum(places, 0), axis=1), -2)  # (N, L-1)
+    fits = (begun == _ANY) | (last[:, None] == begun)  # (N, M, L-1)
+    return tf.where(marked(ends, tf.reduce_all(fits, axis=2), log_probs), NEVER, log_probs)
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")

@@ -32,18 +32,23 @@ class CoveragePenalty:
         beta: the strength in nats, not below 0; 0 is none.
         stepwise: whether live hypotheses are ranked by it at every step.
 
+    The first two may be scalar tensors: they are not checked then, and a name of no penalty is none.
+
     Raises:
         InputError: if there is no penalty of that name, or `beta` is below 0.
     """
 
     def __init__(self, name="gnmt", beta=0.2, stepwise=False):
+        self.stepwise = bool(stepwise)
+        if tf.is_tensor(name):
+            self.name, self.beta = name, beta
+            return
         if name not in ("gnmt", "summary"):
             raise InputError(f"no coverage penalty is called {name!r}; choose gnmt or summary")
         if beta < 0:
             raise InputError(f"a coverage penalty's beta is 0 or more, not {beta!r}")
         self.name = name
         self.beta = float(beta)
-        self.stepwise = bool(stepwise)
 
     def __call__(self, coverage, mask):
         """What is added to the scores.
@@ -55,14 +60,18 @@ class CoveragePenalty:
         Returns:
             (B, K) float32, not above 0.
         """
-        if self.name == "gnmt":
-            each = tf.math.log(tf.clip_by_value(coverage, _LEAST, 1.0))
+        little = lambda: tf.math.log(tf.clip_by_value(coverage, _LEAST, 1.0))
+        much = lambda: 1.0 - tf.maximum(coverage, 1.0)
+        if tf.is_tensor(self.name):
+            each = tf.where(self.name == "gnmt", little(), tf.where(self.name == "summary", much(), 0.0))
         else:
-            each = 1.0 - tf.maximum(coverage, 1.0)
+            each = little() if self.name == "gnmt" else much()
         return self.beta * tf.reduce_sum(tf.where(mask[:, None], each, 0.0), axis=2)
 
     def bound(self, coverage, mask):
         """The most that live hypotheses can still get by it: 0 for `gnmt`, what they have for `summary`; (B, K)."""
+        if tf.is_tensor(self.name):
+            return tf.where(self.name == "summary", self(coverage, mask), 0.0)
         return self(coverage, mask) if self.name == "summary" else tf.zeros(tf.shape(coverage)[:2])
 
     def get_config(self):

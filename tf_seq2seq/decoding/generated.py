@@ -153,6 +153,29 @@ class GeneratedText(NamedTuple):
         return [_sentence(arrays, row) for row in range(len(arrays.text))]
 
 
+def target_texts(found, source_tokens, target_text, unknowns=None):
+    """The texts and tokens of hypotheses, in the graph.
+
+    Args:
+        found: `Hypotheses`.
+        source_tokens: (B, S) string, as written.
+        target_text: `TextProcessor`.
+        unknowns: `UnknownReplacement`, or None.
+
+    Returns:
+        text (B, K) string, and tokens (B, K, T) string.
+    """
+    tokens = target_text.tokens(found.ids)
+    if unknowns is not None:
+        tokens = unknowns(found.ids, tokens, found.alignments, source_tokens)
+    return target_text.text_of_tokens(tokens), tokens
+
+
+def is_blank(text):
+    """Which texts are empty or white space: (B,) string -> (B,) bool."""
+    return tf.strings.length(tf.strings.strip(text)) == 0
+
+
 def _strings(texts):
     """list of str from a tensor or an array of strings."""
     return [text.decode("utf-8", "replace") for text in getattr(texts, "numpy", lambda: texts)()]

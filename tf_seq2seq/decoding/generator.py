@@ -9,10 +9,10 @@ from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.decoding import generator_folder, requests
 from tf_seq2seq.decoding.batching import in_batches
 from tf_seq2seq.decoding.conditions import of_sources
-from tf_seq2seq.decoding.generated import GeneratedText
+from tf_seq2seq.decoding.generated import GeneratedText, is_blank, target_texts
 from tf_seq2seq.decoding.requests import SPECS
 from tf_seq2seq.decoding.scoring import score_ids, with_end
-from tf_seq2seq.decoding.shortlist import Shortlisted
+from tf_seq2seq.decoding.shortlist import Shortlisted, begin
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.precision import fastest_weights
 from tf_seq2seq.models.searching import searchable
@@ -67,6 +67,7 @@ class TextGenerator(tf.Module):
             **conditions: of the texts, each optional, one value for each text (or the value itself for one text):
                 prefix: str, what the target begins with.
                 phrases: list of str that the target must contain; needs `BeamSearch`.
+                banned: list of str that the target may not contain, as words of their own.
                 seeds: int, for strategies that draw; without, a text's own words are its seed.
                 limit: int, the most tokens, where that is less than the strategy's maximum.
 
@@ -94,12 +95,9 @@ class TextGenerator(tf.Module):
         ids = self.source_text.ids(text)
         hypotheses = self._search({"source_ids": ids.to_tensor(PAD), **conditions})
         written = self.source_text.tokens_of_text(text).to_tensor("<pad>")
-        tokens = self.target_text.tokens(hypotheses.ids)
-        if self.unknowns is not None:
-            tokens = self.unknowns(hypotheses.ids, tokens, hypotheses.alignments, written)
-        blank = tf.strings.length(tf.strings.strip(text)) == 0
+        said, tokens = target_texts(hypotheses, written, self.target_text, self.unknowns)
         return GeneratedText(
-            text=tf.where(blank[:, None], "", self.target_text.text_of_tokens(tokens)),
+            text=tf.where(is_blank(text)[:, None], "", said),
             tokens=tokens,
             source_tokens=written,
             source_lengths=tf.cast(ids.row_lengths(), tf.int32),
@@ -114,8 +112,8 @@ class TextGenerator(tf.Module):
             source_ids: (B, S) integers, right-padded with PAD.
             add_end: whether END is put after each source that does not end with it; False: the ids are what the model
                 reads, and have END where the source processor gives it.
-            **conditions: `start_ids` (() or (B,), START if left out), `prefix` (B, P), `phrases` (B, C, L), `seeds` (B,)
-                and `limit` (B,), as `Conditions` has them.
+            **conditions: `start_ids` (() or (B,), START if left out), `prefix` (B, P), `phrases` (B, C, L), `banned`
+                (B, M, L), `seeds` (B,) and `limit` (B,), as `Conditions` has them.
 
         Returns:
             `Hypotheses`.
@@ -176,7 +174,7 @@ class TextGenerator(tf.Module):
             window: batches that are read ahead.
             batch_tokens: the most source tokens at once, padding counted; None for no limit.
             done: function that is called with the number of texts after each batch.
-            **conditions: `prefix`, `phrases`, `seeds`, `limit`: iterables with one value for each text.
+            **conditions: `prefix`, `phrases`, `banned`, `seeds`, `limit`: iterables with one value for each text.
 
         Yields:
             `GeneratedSentence`, one for each text, in their order.
@@ -209,21 +207,12 @@ class TextGenerator(tf.Module):
 
     def _searched(self, source_ids, **conditions):
         source_ids = requests.not_empty(source_ids)
-        step, state, memory = self._begin({"source_ids": source_ids}, conditions)
+        model = self._searched_model
+        if self.shortlist is not None:
+            model = Shortlisted(model, self.shortlist)
+        step, state, memory = begin(model, source_ids, conditions)
         conditions = of_sources(source_ids)._replace(**conditions)
         return self.strategy(step, state, memory, tf.shape(source_ids)[0], conditions)
-
-    def _begin(self, source, conditions):
-        """What a search needs, with only the columns of the shortlist where there is one."""
-        if self.shortlist is None:
-            return self._searched_model.begin(source)
-        rows = tf.shape(source["source_ids"])[0]
-        wanted = [
-            tf.reshape(conditions[name], [rows, -1]) for name in ("prefix", "phrases") if name in conditions
-        ]
-        return Shortlisted(self._searched_model, self.shortlist).begin(
-            source, tf.concat(wanted, axis=1) if wanted else None
-        )
 
     def with_strategy(self, strategy):
         """Another generator of the same parts that searches by `strategy`."""

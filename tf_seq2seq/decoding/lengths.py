@@ -9,7 +9,7 @@ from tf_seq2seq.errors import InputError
 
 
 def checked(name, length, least=1):
-    """A length setting in one form: an int, or (a, b) for a times the source's length plus b.
+    """A length setting in one form: an int, (a, b) for a times the source's length plus b, or a tensor as it is.
 
     >>> checked("max_length", [1.5, 10])
     (1.5, 10.0)
@@ -17,6 +17,8 @@ def checked(name, length, least=1):
     Raises:
         InputError: naming it `name`, if it is neither.
     """
+    if tf.is_tensor(length):
+        return length
     try:
         if isinstance(length, (tuple, list)):
             ratio, constant = length
@@ -47,8 +49,8 @@ def of_each(name, length, conditions):
     Raises:
         InputError: if it is relative to the source and the conditions have no source mask.
     """
-    if isinstance(length, int):
-        return tf.constant(length)
+    if isinstance(length, int) or tf.is_tensor(length):
+        return tf.convert_to_tensor(length)
     sources = tf.cast(conditions.source_lengths(f"a {name} relative to the source"), tf.float32)
     return tf.cast(tf.floor(length[0] * sources + length[1] + 1e-4), tf.int32)
 

@@ -19,6 +19,9 @@ import tensorflow as tf
 from tf_seq2seq.decoding import beams
 
 
+_KINDS = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32)  # of what is kept of each step, see `_write`
+
+
 class Choice(NamedTuple):
     """How hypotheses go on at a step.
 
@@ -58,7 +61,7 @@ def search(step, state, memory, beam, choose, longest, width):
         choose: ``choose(time () int32, StepOutput, beam, each) -> beam, Choice``; each, an int, is how many rows the output
             has for each source: 1 at the first step, then K.
         longest: the most steps, () int32.
-        width: K, int.
+        width: K, an int or () int32.
 
     Returns:
         the beam at the end, and the `Record`.
@@ -69,15 +72,19 @@ def search(step, state, memory, beam, choose, longest, width):
     def advance(time, sources, beam, state, memory, tracks, each):
         """One step of the sources that are left."""
         nonlocal aligned, branched
-        ids = beam.ids if each == width else beam.ids[:, :each]
+        whole = beams.alike(each, width)
+        ids = beam.ids if whole else beam.ids[:, :each]
         output = step(tf.reshape(ids, [-1]), state, memory)
         beam, choice = choose(time, output, beam, each)
-        if choice.parents is None and each < width:  # the hypotheses of a source part
+        if choice.parents is None and not whole:  # the hypotheses of a source part
             choice = choice._replace(parents=tf.zeros_like(choice.ids))
-        if width > 1 and choice.parents is None:
+        if choice.parents is None and not beams.alike(width, 1):
             choice = choice._replace(parents=tf.broadcast_to(tf.range(width), tf.shape(choice.ids)))
         aligned, branched = output.alignments is not None, choice.parents is not None
-        tracks = _write(tracks, time, time * rows + sources, choice, output.alignments, each)
+        alignments = output.alignments
+        if aligned:
+            alignments = _of_each(alignments, each, None if whole else width)
+        tracks = _write(tracks, time * rows + sources, choice, alignments)
         state = beams.like(_of_parents(output.state, choice.parents, each), state)
         return time + 1, beam, state, tracks
 
@@ -154,38 +161,51 @@ def _of_parents(state, parents, each):
 
 
 def _new_tracks():
-    """An array a field: the places (T*B) of a step's rows in the record, and what `Record` has."""
-    kinds = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32)
-    return tuple(tf.TensorArray(kind, 0, dynamic_size=True, infer_shape=False) for kind in kinds)
+    """A list of tensors a field: the places (T*B) of a step's rows in the record, and what `Record` has.
+
+    A `tf.TensorArray` that grows does so by an attribute of an operation that TensorFlow 2.12 does not know.
+    """
+    unknown = tf.constant(-1)
+    new = lambda kind: tf.raw_ops.EmptyTensorList(
+        element_shape=unknown, max_num_elements=unknown, element_dtype=kind
+    )
+    return tuple(map(new, _KINDS))
 
 
-def _write(tracks, time, places, choice, alignments, each):
-    alignments = None if alignments is None else _of_each(alignments, choice.ids, each)
+def _write(tracks, places, choice, alignments):
     values = (places, choice.ids, choice.log_probs, choice.parents, alignments)
-    return tuple(track if new is None else track.write(time, new) for track, new in zip(tracks, values))
+    push = lambda track, new: tf.raw_ops.TensorListPushBack(input_handle=track, tensor=new)
+    return tuple(track if new is None else push(track, new) for track, new in zip(tracks, values))
 
 
-def _of_each(alignments, ids, each):
-    """(b*k, S) -> (b, K, S): at the first step the hypotheses of a source share a row."""
-    width, length = ids.shape[1], tf.shape(alignments)[1]
-    alignments = tf.reshape(alignments, tf.stack([-1, each, length]))
-    return alignments if each == width else tf.repeat(alignments, width, axis=1)
+def _of_each(alignments, each, width=None):
+    """(b*k, S) -> (b, K, S): at the first step the hypotheses of a source, `width`, share a row."""
+    alignments = tf.reshape(alignments, tf.stack([-1, each, tf.shape(alignments)[1]]))
+    return alignments if width is None else tf.repeat(alignments, width, axis=1)
 
 
 def _record(tracks, steps, rows, branched, aligned):
     """The arrays of all steps, whose rows were fewer and fewer, as tensors (T, B, K, ...)."""
-    places, ids, log_probs, parents, alignments = tracks
-    places = places.concat()[:, None]
 
-    def whole(track, rank=3):
-        values = tf.ensure_shape(track.concat(), [None] * (rank - 1))  # (T*b, K, ...)
+    def joined(field):
+        return tf.raw_ops.TensorListConcatV2(
+            input_handle=tracks[field],
+            element_dtype=_KINDS[field],
+            element_shape=tf.constant(-1),
+            leading_dims=[],
+        ).tensor
+
+    places = joined(0)[:, None]
+
+    def whole(field, rank=3):
+        values = tf.ensure_shape(joined(field), [None] * (rank - 1))  # (T*b, K, ...)
         inner = tf.shape(values)[1:]
         values = tf.scatter_nd(places, values, tf.concat([[steps * rows], inner], axis=0))
         return tf.reshape(values, tf.concat([[steps, rows], inner], axis=0))  # (T, B, K, ...)
 
     return Record(
-        whole(ids),
-        whole(log_probs),
-        whole(parents) if branched else None,
-        whole(alignments, rank=4) if aligned else None,
+        whole(1),
+        whole(2),
+        whole(3) if branched else None,
+        whole(4, rank=4) if aligned else None,
     )

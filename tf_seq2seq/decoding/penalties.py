@@ -43,6 +43,8 @@ class LengthPenalty:
         beta: the constant of `sockeye`, tokens.
         offset: tokens added to L: -1 leaves END out, 1 counts START.
 
+    The first three may be scalar tensors, all of them or none: they are not checked then, and alpha has no default.
+
     Raises:
         InputError: if there is no penalty of that name, or a length of one token plus offset is no length.
 
@@ -51,12 +53,15 @@ class LengthPenalty:
     """
 
     def __init__(self, name="gnmt", alpha=None, beta=0.0, offset=0):
+        self.offset = int(offset)
+        if tf.is_tensor(name):
+            self.name, self.alpha, self.beta = name, alpha, beta
+            return
         if name not in _DIVISORS:
             raise InputError(f"no length penalty is called {name!r}; choose one of {', '.join(_DIVISORS)}")
         self.name = name
         self.alpha = float(_ALPHAS[name] if alpha is None else alpha)
         self.beta = float(beta)
-        self.offset = int(offset)
         self._check()
 
     def _check(self):
@@ -80,9 +85,18 @@ class LengthPenalty:
             the broadcast shape, float32.
         """
         lengths = tf.cast(lengths, tf.float32) + self.offset
+        if tf.is_tensor(self.name):
+            return self._chosen_score(log_probs, lengths)
         if self.name == "word_reward":
             return log_probs + self.alpha * lengths
         return log_probs / _DIVISORS[self.name](lengths, self.alpha, self.beta)
+
+    def _chosen_score(self, log_probs, lengths):
+        """All divisors are computed, as there are few lengths, and one is taken."""
+        each = tf.stack([divisor(lengths, self.alpha, self.beta) for divisor in _DIVISORS.values()])
+        divisors = tf.gather(each, tf.argmax(tf.constant([*_DIVISORS]) == self.name))
+        reward = tf.where(self.name == "word_reward", self.alpha, 0.0)
+        return (log_probs + reward * lengths) / divisors
 
     def bound(self, log_probs, shortest, longest):
         """The best score that hypotheses can still get that end between `shortest` and `longest` tokens.

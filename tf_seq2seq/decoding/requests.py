@@ -6,6 +6,7 @@ Shapes: **B** texts, **S** source length, **P** length of a forced beginning, **
 import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import END, PAD
+from tf_seq2seq.decoding.phrase_forms import banned_ids
 from tf_seq2seq.errors import InputError
 
 SPECS = {
@@ -15,6 +16,7 @@ SPECS = {
     "seeds": tf.TensorSpec([None], tf.int64),
     "limit": tf.TensorSpec([None], tf.int32),
     "start_ids": tf.TensorSpec([None], tf.int32),
+    "banned": tf.TensorSpec([None, None, None], tf.int32),
 }
 """What a search is told in ids, by name; all but `source_ids` are conditions."""
 
@@ -74,7 +76,8 @@ def as_conditions(conditions, rows):
 
 def of_texts(conditions, target_text, rows):
     """Conditions as they are told of texts, in ids: strings are split by the target's `TextProcessor`."""
-    found = {name: value for name, value in conditions.items() if name not in ("prefix", "phrases")}
+    texts = ("prefix", "phrases", "banned")
+    found = {name: value for name, value in conditions.items() if name not in texts}
     if "prefix" in conditions:
         found["prefix"] = _unfinished(target_text, _strings("prefix", conditions["prefix"]))
     if "phrases" in conditions:
@@ -83,6 +86,12 @@ def of_texts(conditions, target_text, rows):
         if flat or len(each) != rows:
             phrases = _unfinished(target_text, flat)
             found["phrases"] = tf.RaggedTensor.from_row_lengths(phrases, [len(row) for row in each])
+    if "banned" in conditions:
+        each = [_strings("banned", [row] if isinstance(row, str) else row) for row in conditions["banned"]]
+        if any(each) or len(each) != rows:
+            most = max(map(len, each), default=0)
+            filled = [row + [""] * (most - len(row)) for row in each]
+            found["banned"] = banned_ids(tf.constant(filled, tf.string, [len(each), most]), target_text.ids)
     return as_conditions(found, rows)
 
 
@@ -94,6 +103,10 @@ def _strings(name, texts):
 
 
 def _unfinished(target_text, texts):
-    """Ids of texts without END, ragged (texts, None)."""
-    ids = target_text.ids(tf.constant(texts, tf.string, shape=[len(texts)]))
+    return unfinished(target_text.ids, tf.constant(texts, tf.string, shape=[len(texts)]))
+
+
+def unfinished(target_ids, texts):
+    """Ids of texts, (M,) string, without END, ragged (M, None), by a function that gives them with END."""
+    ids = target_ids(texts)
     return tf.ragged.boolean_mask(ids, ids != END)

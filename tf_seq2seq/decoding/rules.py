@@ -11,6 +11,7 @@ import tensorflow as tf
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.decoding import beams, candidates, lengths
 from tf_seq2seq.decoding.candidates import NEVER, Candidates
+from tf_seq2seq.decoding.constraints import without_banned
 from tf_seq2seq.errors import InputError
 
 
@@ -19,7 +20,7 @@ class Followed(NamedTuple):
 
     Fields:
         least: (B,) int32, the fewest tokens, END counted; () for none.
-        ids: (B, K, T) int32, what has been said, PAD from there on; () without constraints.
+        ids: (B, K, T) int32, what has been said, PAD from there on; () where nothing reads it.
         states: the constraints' own, a tuple of nests of (B, K, ...).
     """
 
@@ -51,10 +52,12 @@ class Rules:
 
     def nothing(self, followed, conditions):
         """Whether nothing stands between distribution and choice, but that PAD and START may not be emitted."""
-        return (
-            not self.constraints
-            and isinstance(followed.least, tuple)
-            and isinstance(conditions.prefix, tuple)
+        return isinstance(followed.least, tuple) and not self._anything(conditions)
+
+    def _anything(self, conditions):
+        """Whether more than a least length stands between them."""
+        return not (isinstance(conditions.prefix, tuple) and isinstance(conditions.banned, tuple)) or bool(
+            self.constraints
         )
 
     def get_config(self):
@@ -67,9 +70,9 @@ class Rules:
     def start(self, conditions, rows, width, longest):
         """`Followed` of empty hypotheses."""
         least = ()
-        if self.min_length != 1:
+        if tf.is_tensor(self.min_length) or self.min_length != 1:
             least = tf.broadcast_to(lengths.of_each("min_length", self.min_length, conditions), [rows])
-        if not self.constraints:
+        if not self.constraints and isinstance(conditions.banned, tuple):
             return Followed(least, (), ())
         states = [one.start(rows * width) for one in self.constraints]
         return Followed(
@@ -78,7 +81,7 @@ class Rules:
 
     def best(self, output, count, time, followed, conditions):
         """`Candidates` with at least the `count` best tokens that may be emitted, if there are so many."""
-        if self.constraints or not isinstance(conditions.prefix, tuple):
+        if self._anything(conditions):
             values, log_probs = self.all(output, time, followed, conditions)
             values, ids = candidates.top_k(values, count)
             return Candidates(values, tf.gather(log_probs, ids, batch_dims=1), ids)
@@ -93,8 +96,10 @@ class Rules:
         log_probs = candidates.all_log_probs(output)
         ids = tf.range(tf.shape(log_probs)[1])
         values = tf.where((ids == PAD) | (ids == START), NEVER, log_probs)
-        if self.constraints:
+        if not isinstance(followed.ids, tuple):
             said, states = self._rows(followed, log_probs)
+            if not isinstance(conditions.banned, tuple):
+                values = without_banned(conditions.banned, said, time, values)
             for one, state in zip(self.constraints, states):
                 values = one(values, said, time, state)
         if not isinstance(followed.least, tuple):
@@ -113,7 +118,7 @@ class Rules:
 
     def advance(self, followed, time, ids, parents=None):
         """`Followed` after the tokens (B, K) were said by what continues the parents (B, K), or by each itself."""
-        if not self.constraints:
+        if isinstance(followed.ids, tuple):
             return followed
         width = tf.shape(ids)[1]
         own = lambda leaf: leaf if parents is None else tf.gather(leaf, parents, batch_dims=1)

@@ -43,6 +43,9 @@ class Sampling:
         min_length: the fewest tokens, END counted, likewise.
         constraints: a list of constraints, see `constraints`.
 
+    Inside a graph `samples`, `temperature`, the cut-offs, all of them, and a length may be scalar tensors, which are not
+    checked; a cut-off is none where it is 0 (`top_k`, `epsilon`) or 1 (`top_p`, `typical`).
+
     Raises:
         InputError: for a setting out of its range; the message names it.
     """
@@ -61,11 +64,11 @@ class Sampling:
         constraints=(),
     ):
         self.samples = beams.positive("samples", samples)
-        if not temperature > 0:
+        if not tf.is_tensor(temperature) and not temperature > 0:
             raise InputError(
                 f"temperature is above 0 (for the likeliest token, use Greedy), not {temperature!r}"
             )
-        self.temperature = float(temperature)
+        self.temperature = temperature if tf.is_tensor(temperature) else float(temperature)
         self.top_k, self.top_p, self.typical, self.epsilon = cutoffs.checked(top_k, top_p, typical, epsilon)
         self.seed = int(seed)
         self.max_length = lengths.checked("max_length", max_length)
@@ -105,7 +108,8 @@ class Sampling:
         """
         draw = lambda seed: tf.random.stateless_uniform([longest, self.samples], [seed, self.seed])
         numbers = tf.map_fn(draw, conditions.seeds, fn_output_signature=tf.float32)
-        return tf.ensure_shape(numbers, [None, None, self.samples])
+        known = None if tf.is_tensor(self.samples) else self.samples
+        return tf.ensure_shape(numbers, [None, None, known])
 
     def _pick(self, time, output, rows):
         values, log_probs = self.rules.all(output, time, rows.followed, rows.conditions)

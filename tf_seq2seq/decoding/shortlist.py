@@ -199,6 +199,26 @@ class Shortlisted:
         return step, state, (memory, mask)
 
 
+def begin(model, source_ids, conditions):
+    """What a search over sources needs, of a `Shortlisted` with the columns of forced tokens, too.
+
+    Args:
+        model: anything with ``begin(source) -> step, state, memory``.
+        source_ids: (B, S) int32.
+        conditions: dict of tensors (B, ...); the tokens of `prefix` and `phrases` are wanted.
+
+    Returns:
+        A step function, the state before the first step, the memory.
+    """
+    source = {"source_ids": source_ids}
+    if not isinstance(model, Shortlisted):
+        return model.begin(source)
+    rows = tf.shape(source_ids)[0]
+    names = [name for name in ("prefix", "phrases") if name in conditions]
+    wanted = [tf.reshape(conditions[name], [rows, -1]) for name in names]
+    return model.begin(source, tf.concat(wanted, axis=1) if wanted else None)
+
+
 def _known(ids, size):
     ids = tf.cast(ids, tf.int32)
     return tf.where((ids >= 0) & (ids < size), ids, UNK)

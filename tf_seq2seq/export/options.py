@@ -129,7 +129,7 @@ PER_TEXT = {
     "banned": ("str", lambda rows: np.full([rows, 1], "", object)),
     "phrases": ("str", lambda rows: np.full([rows, 1], "", object)),
 }
-"""The options of single texts: dtype, and a function of B that gives the default. In `generate_ids` the last three are int32."""
+"""The options of single texts: dtype, and a function of B that gives the default; texts are int32 in `generate_ids`."""
 NAMES = (*OPTIONS, *PER_TEXT)
 """All names, in the order in which they are told."""
 

@@ -4,10 +4,19 @@
 
     <path>/<integer>/    saved_model.pb, variables/, assets/    the highest integer is what TF Serving serves
 
-    signature        input          outputs
-    serving_default  text (B,)      text string, score float32, length int32 of the best hypothesis, each (B,)
-    greedy           text (B,)      the same three, each (B, K), best first; K = 1
-    beam             text (B,)      the same three, each (B, K), best first
+    signature        inputs                 outputs, B texts, K = n_best, T target tokens, S source tokens
+    serving_default  text (B,)              text string, score float32, length int32, truncated bool of the best, (B,) each
+    generate         text, all options      text, score, log_prob, length, finished (B, K); tokens, token_log_probs
+                                            (B, K, T); alignments (B, K, T, S); source_tokens (B, S); truncated (B,)
+    generate_ids     source_ids (B, S),     ids (B, K, T) instead of texts and tokens
+                     options with ids
+    score            source, target (B,)    log_prob, length (B,); tokens, token_log_probs (B, T); truncated (B,)
+    encode           text (B,)              source_tokens, start_ids (B,), state_0, ..., memory_0, ..., truncated
+    step             ids (N,), state_0,     log_probs (N, V), state_0, ..., alignments (N, S)
+                     ..., memory_0, ...
+
+The options are those of `tf_seq2seq.export.options`; all of them are given in every request. Models without attention give
+no alignments.
 
 Text processors, vocabularies and weights are inside: a copy of the folder is all that another machine needs,
 besides TensorFlow and TF-Text::
@@ -25,38 +34,61 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tf_seq2seq.decoding.beam_search import BeamSearch
-from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.options import DEFAULTS, Limits
+from tf_seq2seq.export.signatures import Signatures
 from tf_seq2seq.files import replacing
 
-_TEXT = tf.TensorSpec([None], tf.string, name="text")
+_OPTIONS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
 
-def export_saved_model(generator, path):
+def export_saved_model(
+    generator, path, *, max_beam_size=8, max_source_length=None, max_target_length=256, weights=None
+):
     """Writes the next version of a SavedModel: ``<path>/1``, then ``<path>/2``, and so on.
 
-    `serving_default` searches as the generator does. The signatures `greedy` and `beam` are always there: the
-    one that the generator's strategy is not gets the same maximum length, and `beam` the defaults of
-    `BeamSearch`.
-    Only what generation reads is written: no optimizer, no metrics; weights in float32.
+    Only what the signatures read is written: no optimizer, no metrics.
 
     Args:
-        generator: a `TextGenerator`.
+        generator: a `TextGenerator`; `serving_default` searches by its strategy.
         path: the folder of the versions; made if missing.
+        max_beam_size: the largest `beam_size` and number of `samples` that `generate` takes.
+        max_source_length: tokens, END counted, that are read of a text; what is longer is cut and `truncated`. None for
+            the source processor's own maximum, else 256.
+        max_target_length: the largest `max_length` that `generate` takes, tokens.
+        weights: "float32" or "bfloat16"; None for what the generator's model has.
 
     Returns:
         Path of the new version's folder.
 
     Raises:
-        InputError: if it cannot be written; older versions are kept and no half-written one is left.
+        InputError: if a size is too small, or it cannot be written; older versions are kept and no half-written one is
+            left.
     """
     path = Path(path)
-    module, signatures = _exported(generator)
+    own = generator.source_text.max_length or 256
+    limits = Limits(max_beam_size, max_target_length, own if max_source_length is None else max_source_length)
+    _check(limits)
     version = path / str(_next_version(path))
+    signatures = Signatures(generator, exported_model(generator, weights), limits)
+    module = tf.Module()
+    module.parts, module.weights = signatures.parts, _variables(signatures.traced.values())
     with replacing(version) as new, _quiet(), _disk_errors():
-        tf.saved_model.save(module, str(new), signatures=signatures)
+        tf.saved_model.save(module, str(new), signatures.traced, _OPTIONS)
     return version
+
+
+def exported_model(generator, weights=None):
+    """The model whose variables are written.
+
+    Args:
+        generator: `TextGenerator`.
+        weights: as `export_saved_model` has it.
+
+    Returns:
+        the generator's model, or a copy with weights of that type.
+    """
+    return generator.model if weights is None else generator.model.with_weights(weights)
 
 
 def size_in_bytes(folder):
@@ -75,52 +107,16 @@ def size_in_bytes(folder):
     return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
 
 
-def _exported(generator):
-    """A module that tracks what the signatures need and nothing else, and the signatures.
-
-    The model itself stays outside: Keras would have its optimizer and training functions saved with it.
-    """
-    greedy, beam = _with_strategy(generator, Greedy), _with_strategy(generator, BeamSearch)
-    module = tf.Module()
-    module.source_text, module.target_text = generator.source_text, generator.target_text
-    module.unknowns = generator.unknowns
-    signatures = {"serving_default": _best(generator), "greedy": _all(greedy), "beam": _all(beam)}
-    module.weights = _variables(signatures.values())
-    return module, signatures
-
-
-def _with_strategy(generator, strategy):
-    """The generator itself if it has that kind of strategy, else another one of the same parts."""
-    if isinstance(generator.strategy, strategy):
-        return generator
-    length = getattr(generator.strategy, "max_length", None)
-    strategy = strategy() if length is None else strategy(max_length=length)
-    return generator.with_strategy(strategy)
-
-
-def _all(generator):
-    """A traced signature: every hypothesis, (B, K) each."""
-
-    @tf.function(input_signature=[_TEXT])
-    def generate(text):
-        return _outputs(generator.generate(text))
-
-    return generate.get_concrete_function()
-
-
-def _best(generator):
-    """A traced signature: the best hypothesis, (B,) each."""
-
-    @tf.function(input_signature=[_TEXT])
-    def generate(text):
-        outputs = _outputs(generator.generate(text))
-        return {name: output[:, 0] for name, output in outputs.items()}  # (B, K) -> (B,)
-
-    return generate.get_concrete_function()
-
-
-def _outputs(found):
-    return {"text": found.text, "score": found.scores, "length": found.hypotheses.lengths}
+def _check(limits):
+    """Raises InputError for limits below the defaults of the options."""
+    for name, least in (
+        ("beam_size", DEFAULTS["beam_size"]),
+        ("target_length", DEFAULTS["max_length"]),
+        ("source_length", 2),
+    ):
+        came = getattr(limits, name)
+        if not isinstance(came, int) or came < least:
+            raise InputError(f"max_{name} is a whole number of at least {least}, not {came!r}")
 
 
 def _variables(functions):
