@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from tf_seq2seq.decoding import beams
 
-
 _KINDS = (tf.int32, tf.int32, tf.float32, tf.int32, tf.float32)  # of what is kept of each step, see `_write`
 
 

@@ -35,6 +35,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.compact import compact
 from tf_seq2seq.export.options import DEFAULTS, Limits
 from tf_seq2seq.export.signatures import Signatures
 from tf_seq2seq.files import replacing
@@ -75,6 +76,7 @@ def export_saved_model(
     module.parts, module.weights = signatures.parts, _variables(signatures.traced.values())
     with replacing(version) as new, _quiet(), _disk_errors():
         tf.saved_model.save(module, str(new), signatures.traced, _OPTIONS)
+        compact(new / "saved_model.pb")
     return version
 
 

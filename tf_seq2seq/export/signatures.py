@@ -59,7 +59,7 @@ class Signatures:
         self.source = CutText(generator.source_text, limits.source_length)
         self.target = CutText(generator.target_text, limits.target_length + _MORE)
         self.unknowns = generator.unknowns
-        self.parts = [part for part in (self.source, self.target, self.unknowns) if part is not None]
+        self.parts = self.source.resources + self.target.resources + [generator.unknowns]
         self._model, self._strategy, self._limits = model, generator.strategy, limits
         self._searched = model if generator.shortlist is None else Shortlisted(model, generator.shortlist)
         steps = Steps(model, self.source, generator.target_text.vocab_size)
@@ -89,13 +89,13 @@ class Signatures:
             return run_time.as_dict(found, 1)
 
         found = self._in_chunks(search, {"source_ids": ids}, max(_ROWS // width, 1), self._specs())
-        outputs = self._told(text, found, self.source.tokens(text))
+        outputs = self._told(text, found, self.source.written(text))
         return {name: outputs[name][:, 0] for name in ("text", "score", "length")} | {"truncated": cut}
 
     def _generate(self, text, **options):
         ids, cut = self.source.ids(text)
         options = conditions(options, self.target.uncut_ids, self._limits.target_length)
-        written = self.source.tokens(text)
+        written = self.source.written(text)
         outputs = self._told(text, self._search(ids, *(options[name] for name in NAMES)), written)
         return outputs | {"source_tokens": written, "truncated": cut}
 
@@ -119,7 +119,7 @@ class Signatures:
             return {name: getattr(scored, name) for name in _SCORED}
 
         found = self._in_chunks(score, {"source_ids": source_ids, "target_ids": target_ids}, _ROWS, _SCORED)
-        tokens = self.target.processor.tokens(target_ids)
+        tokens = self.target.tokens(target_ids)
         return _renamed(found) | {"tokens": tokens, "truncated": cut | target_cut}
 
     def _search_by(self, source_ids, *options):
@@ -153,7 +153,7 @@ class Signatures:
     def _told(self, text, found, written):
         """The outputs for hypotheses of texts."""
         hypotheses = Hypotheses(**{name: found.get(name) for name in Hypotheses._fields})
-        said, tokens = target_texts(hypotheses, written, self.target.processor, self.unknowns)
+        said, tokens = target_texts(hypotheses, written, self.target, self.unknowns)
         outputs = {name: one for name, one in _renamed(found).items() if name != "ids"}
         return {"text": tf.where(is_blank(text)[:, None], "", said), "tokens": tokens, **outputs}
 

@@ -41,7 +41,7 @@ class Steps:
         self._step, *self._nests = self._model.begin({"source_ids": ids})
         leaves = [_named(name, nest) for name, nest in zip(("state", "memory"), self._nests)]
         return {
-            "source_tokens": self._source.tokens(text),
+            "source_tokens": self._source.written(text),
             "start_ids": tf.fill(tf.shape(text), START),
             **leaves[0],
             **leaves[1],

@@ -4,6 +4,8 @@ Shapes: **B** texts, **S** source length, **T** target length, **P** tokens of a
 beginning, **C** phrases, **L** tokens of one.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tf_seq2seq.data.text import TextProcessor
@@ -12,8 +14,11 @@ from tf_seq2seq.decoding.phrase_forms import banned_ids
 from tf_seq2seq.decoding.requests import not_empty, unfinished
 
 
-class CutText(tf.Module):
+class CutText:
     """A text processor that cuts rows to a length before they are padded to one matrix.
+
+    What is made of strings has one graph for all signatures, and none if no signature needs it: the graphs of subwords hold
+    their model.
 
     Args:
         text: `TextProcessor`; an equal one is made, so that only what an export reads is exported.
@@ -21,7 +26,6 @@ class CutText(tf.Module):
     """
 
     def __init__(self, text, length):
-        super().__init__()
         self.processor = TextProcessor(
             text.split,
             vocabulary=text.vocabulary,
@@ -32,16 +36,32 @@ class CutText(tf.Module):
             add_end=text.add_end,
         )
         self.length = length
-        spec = [tf.TensorSpec([None], tf.string)]  # one graph for all signatures
-        self.uncut_ids = tf.function(self.processor.ids, spec, autograph=False)
-        self._uncut_tokens = tf.function(self.processor.tokens_of_text, spec, autograph=False)
+
+    @property
+    def resources(self):
+        """What an export is to keep for it: the processor with its tables, or nothing, where graphs hold all there is."""
+        return [] if self.processor.split == "subwords" else [self.processor]
+
+    @functools.cached_property
+    def uncut_ids(self):
+        """(B,) string -> ragged (B, None) int32, longer by a token at most."""
+        return _traced(self.processor.ids, rank=1)
+
+    @functools.cached_property
+    def text_of_tokens(self):
+        """(B, K, T) string -> (B, K) string."""
+        return _traced(self.processor.text_of_tokens, rank=3)
 
     def ids(self, text):
         """(B,) string -> (B, S) int32, S >= 1, padded with PAD, and whether each was cut, (B,) bool."""
         ids, cut = self._cut(self.uncut_ids(text), END)
         return not_empty(ids.to_tensor(PAD)), cut
 
-    def tokens(self, text):
+    def tokens(self, ids):
+        """(..., T) int32 -> (..., T) string."""
+        return self.processor.tokens(ids)
+
+    def written(self, text):
         """(B,) string -> (B, S) string, the tokens of `ids` as they are written, "<pad>" at the right."""
         tokens, _ = self._cut(self._uncut_tokens(text), SPECIAL_TOKENS[END])
         tokens = tokens.to_tensor(SPECIAL_TOKENS[PAD])
@@ -56,12 +76,22 @@ class CutText(tf.Module):
         last = tf.range(tf.shape(ids)[1]) == self.length - 1
         return (tf.where(cut[:, None] & last, END, ids) if self.processor.add_end else ids), cut
 
+    @functools.cached_property
+    def _uncut_tokens(self):
+        return _traced(self.processor.tokens_of_text, rank=1)
+
     def _cut(self, rows, end):
         cut = rows.row_lengths() > self.length
         if not self.processor.add_end:
             return rows[:, : self.length], cut
         rows = rows[:, :-1][:, : self.length - 1]
         return tf.concat([rows, tf.fill([rows.nrows(), 1], end)], axis=1), cut
+
+
+def _traced(function, rank):
+    """The function of strings as one graph for all signatures that call it."""
+    spec = tf.TensorSpec([None] * rank, tf.string)
+    return tf.function(function, autograph=False).get_concrete_function(spec)
 
 
 def conditions(options, target_ids, longest):
