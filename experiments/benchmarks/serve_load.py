@@ -96,9 +96,9 @@ def started(model, threads):
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     alarm = threading.Timer(STARTING, process.kill)
     alarm.start()
-    line = process.stdout.readline()
+    line = next((line for line in process.stdout if "http://" in line), "")
     alarm.cancel()
-    if "http://" not in line:
+    if not line:
         raise SystemExit("the server did not start; what it said is above")
     address = next(word for word in line.split() if word.startswith("http://"))
     url, _, name = address.partition("/v1/models/")

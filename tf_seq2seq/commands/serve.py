@@ -1,7 +1,5 @@
 """`tf-seq2seq serve`: an exported model behind TF Serving's REST API, and a page."""
 
-import contextlib
-import json
 import os
 
 from tf_seq2seq.commands.option_types import count, positive
@@ -86,11 +84,12 @@ def _serve(server, listening, options):
     with quiet_import():
         from tf_seq2seq.serving.exported_model import ExportedModel
         from tf_seq2seq.serving.rest_api import RestApi
+    print(f"loading {options.model} ...", flush=True)
     model = ExportedModel(options.model)
+    _warm(model)
     name = options.name or model.name
     page = server.page_of(name, model.version, model.inputs)
     api = RestApi(model, name, options.max_rows)
-    _warm(api, model.folder / "assets.extra" / "golden.json")
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"{name}, version {model.version}: {url}/v1/models/{name} and, in the browser, {url}/", flush=True)
@@ -98,11 +97,11 @@ def _serve(server, listening, options):
     server.Server(api, options.threads, options.queue, options.max_megabytes * 10**6, page).run(listening)
 
 
-def _warm(api, golden):
-    """Asks what the export was tried with: a signature's first answer takes seconds, and nobody waits for it yet."""
-    from tf_seq2seq.serving.rest_api import Refused
+def _warm(model):
+    """Asks once: a signature's first answer takes seconds, and nobody waits for it yet."""
+    from tf_seq2seq.serving.inputs import generated_in_batches, strings
 
-    pairs = json.loads(golden.read_text(encoding="utf-8")) if golden.is_file() else []
-    for pair in pairs:
-        with contextlib.suppress(InputError, Refused):
-            api.predict(json.dumps(pair["request"]).encode())
+    if set(model.inputs.get("serving_default", ())) == {"text"}:
+        model("serving_default", {"text": strings("texts", [""])})
+    if "generate" in model.inputs:
+        generated_in_batches(model, [""], {}, 1)

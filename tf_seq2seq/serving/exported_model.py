@@ -1,5 +1,6 @@
 """A SavedModel in memory: its signatures, called with arrays."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -95,11 +96,16 @@ def _signature_defs(path):
 
 
 def _load(path):
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that gradients are missing: nobody trains this
     try:
         return tf.saved_model.load(str(path))
     except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
         reason = str(error).strip().split("\n")[0]
         raise InputError(f"{path} cannot be loaded: {reason}") from error
+    finally:
+        logger.setLevel(level)
 
 
 def _spec(info):

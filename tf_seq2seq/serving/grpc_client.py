@@ -18,6 +18,7 @@ from tf_seq2seq.serving.errors import BadRequest, Busy, NotFound, ServerError, T
 from tf_seq2seq.serving.inputs import generated_in_batches, scored_in_batches
 from tf_seq2seq.serving.results import Metadata, Signature, VersionStatus
 from tf_seq2seq.serving.retrying import retrying
+from tf_seq2seq.serving.tensors import decoded
 
 _APIS = [
     "get_model_metadata_pb2",
@@ -103,7 +104,7 @@ class GrpcClient:
             dtype = tf.string if np.asarray(array).dtype == object else None
             request.inputs[name].CopyFrom(tf.make_tensor_proto(array, dtype))
         outputs = self._answer(self._predictions.Predict, request).outputs
-        return {name: _with_str(tf.make_ndarray(tensor)) for name, tensor in outputs.items()}
+        return {name: decoded(tf.make_ndarray(tensor)) for name, tensor in outputs.items()}
 
     def metadata(self):
         """What the server tells of the model: `Metadata`."""
@@ -179,12 +180,3 @@ def _serving_apis():
             f"the gRPC client needs {error.name}, of tensorflow-serving-api: pip install 'tf_seq2seq[serving]'"
         ) from error
     return SimpleNamespace(**apis, **more)
-
-
-def _with_str(array):
-    """The array with str for bytes."""
-    if array.dtype != object:
-        return array
-    texts = np.empty(array.size, object)
-    texts[:] = [text.decode("utf-8", "replace") for text in array.ravel()]
-    return texts.reshape(array.shape)

@@ -131,6 +131,25 @@ def received(value):
     return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
+def decoded(array):
+    """An array of bytes as one of str, both of dtype object; what is not UTF-8 becomes U+FFFD. Others as they are.
+
+    >>> decoded(np.array([b"a", b"\\xff"], object)).tolist()
+    ['a', '\ufffd']
+
+    Args:
+        array: numpy array.
+
+    Returns:
+        array of the same shape.
+    """
+    if array.dtype != object:
+        return array
+    texts = np.empty(array.size, object)
+    texts[:] = [text.decode("utf-8", "replace") for text in array.ravel()]
+    return texts.reshape(array.shape)
+
+
 def _written(array, write):
     written = np.empty(array.size, object)
     written[:] = [write(text) for text in array.ravel()]
