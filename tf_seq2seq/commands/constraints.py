@@ -54,6 +54,14 @@ def changed_constraints(options, saved, target_text):
     return {"constraints": [*kept, *(one for new in changes.values() for one in new), *banned]}
 
 
+def banned_texts(options):
+    """The texts of `--ban` and of its files: list of str."""
+    phrases = []
+    for text in options.ban or ():
+        phrases += reading.lines(text) if Path(text).is_file() else [text]
+    return [phrase.strip() for phrase in phrases if phrase.strip()]
+
+
 def phrase_forms(phrases, target_text):
     """The ways in which a processor splits phrases: alone, beside words, and close to words if they are signs.
 
@@ -142,10 +150,7 @@ def _banned(options, target_text):
     from tf_seq2seq.data.vocabulary import UNK
     from tf_seq2seq.decoding.constraints import Banned
 
-    phrases = []
-    for text in options.ban or ():
-        phrases += reading.lines(text) if Path(text).is_file() else [text]
-    phrases = [phrase.strip() for phrase in phrases if phrase.strip()]
+    phrases = banned_texts(options)
     forms = [form for forms in phrase_forms(phrases, target_text) for form in forms] if phrases else []
     forms += [[UNK]] * options.no_unk
     return [Banned(forms)] if forms else []

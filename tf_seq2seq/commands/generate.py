@@ -5,7 +5,7 @@ import itertools
 import operator
 import sys
 
-from tf_seq2seq.commands import self_check
+from tf_seq2seq.commands import exported, self_check
 from tf_seq2seq.commands.formats import add_format_options, as_text, is_numbered
 from tf_seq2seq.commands.models import (
     add_ensemble_options,
@@ -29,6 +29,9 @@ Reads source sentences, one a line, and writes the best target of each on one
 line, in the same order. An empty line gives an empty line. Memory does not
 grow with the input: some batches are read ahead and put in order of length;
 with --batch-size 1 every line is answered at once.
+
+--model is a folder that TextGenerator.save wrote, or an exported one, whose
+graph then does all of it; options that it does not have are told.
 
 Columns are parted by tabs, in this order, the target alone by default:
   number (--n-best)  score (--scores)  target  alignment (--alignments)
@@ -111,8 +114,9 @@ def run(options):
     self_check.check_options(options)
     if options.self_check:
         return self_check.run(options, rows, load_generator(options), batches(options))
+    load = exported.load_exported if exported.is_exported(options.model) else load_generator
     with _output(options) as output:
-        _generate(load_generator(options), itertools.islice(rows, output.sources, None), output, options)
+        _generate(load(options), itertools.islice(rows, output.sources, None), output, options)
 
 
 def batches(options):

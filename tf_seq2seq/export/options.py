@@ -70,6 +70,8 @@ class Option(NamedTuple):
         >>> OPTIONS["top_p"].allowed(Limits()), OPTIONS["stop"].allowed(Limits())
         ('above 0, at most 1', 'one of optimal, all_finished, first_finished, patience')
         """
+        if self.dtype == "bool":
+            return "true or false"
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         least, most = self.range(limits)
