@@ -88,13 +88,23 @@ def _serve(server, listening, options):
     model = ExportedModel(options.model)
     _warm(model)
     name = options.name or model.name
-    page = server.page_of(name, model.version, model.inputs)
+    page = server.page_of(name, model.version, model.inputs, _own_options(model.folder))
     api = RestApi(model, name, options.max_rows)
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     print(f"{name}, version {model.version}: {url}/v1/models/{name} and, in the browser, {url}/", flush=True)
     print("Ctrl-C stops it", flush=True)
     server.Server(api, options.threads, options.queue, options.max_megabytes * 10**6, page).run(listening)
+
+
+def _own_options(folder):
+    """How the generator searched that was exported; {} if that is not known or cannot be said."""
+    from tf_seq2seq.export import description
+
+    try:
+        return description.read(folder).options or {}
+    except InputError:
+        return {}
 
 
 def _warm(model):

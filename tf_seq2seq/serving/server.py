@@ -153,19 +153,21 @@ def bound(host, port):
         ) from None
 
 
-def page_of(name, version, signatures):
+def page_of(name, version, signatures, values=None):
     """The page at ``/``, for a model.
 
     Args:
         name, version: of the model.
         signatures: names of its signatures.
+        values: dict, what options are to begin with on the page where that is not their default.
 
     Returns:
         str, HTML.
     """
     page = resources.files("tf_seq2seq.serving").joinpath("page.html").read_text(encoding="utf-8")
     options = [option._asdict() for option in OPTIONS.values()]
-    told = {"name": name, "version": version, "signatures": sorted(signatures), "options": options}
+    told = {"name": name, "version": version, "signatures": sorted(signatures)}
+    told |= {"options": options, "values": values or {}}
     return page.replace('"MODEL"', json.dumps(told).replace("<", "\\u003c"))
 
 
