@@ -40,8 +40,8 @@ def answer(signatures, request):
     import tensorflow as tf
 
     name, inputs = request
-    specs = signatures[name].structured_input_signature[1]
-    inputs = {key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()}
+    dtypes = {spec.name: spec.dtype for spec in tf.nest.flatten(signatures[name].structured_input_signature)}
+    inputs = {key: tf.constant(value, dtypes[key]) for key, value in inputs.items()}
     return {key: value.numpy() for key, value in signatures[name](**inputs).items()}
 
 
@@ -101,11 +101,11 @@ def _columns(tensors):
 
 
 def _plain(value):
-    if not value.size or value.dtype.kind not in "OSUf":
-        return value.tolist()
-    # the shortest decimals that give the same float32 again
-    plain = (lambda one: float(str(one))) if value.dtype.kind == "f" else _text
-    return np.vectorize(plain, otypes=[object])(value).tolist()
+    if value.dtype.kind == "f":  # the shortest decimals that give the same float32 again
+        return value.astype(str).astype(float).tolist()
+    if value.dtype.kind in "OSU" and value.size:
+        return np.vectorize(_text, otypes=[object])(value).tolist()
+    return value.tolist()
 
 
 def _text(value):

@@ -35,7 +35,9 @@ from pathlib import Path
 import tensorflow as tf
 
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export import card, description, golden, warmup
 from tf_seq2seq.export.compact import compact
+from tf_seq2seq.export.compression import compressed
 from tf_seq2seq.export.options import DEFAULTS, Limits
 from tf_seq2seq.export.signatures import Signatures
 from tf_seq2seq.files import replacing
@@ -44,11 +46,19 @@ _OPTIONS = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
 
 
 def export_saved_model(
-    generator, path, *, max_beam_size=8, max_source_length=None, max_target_length=256, weights=None
+    generator,
+    path,
+    *,
+    max_beam_size=8,
+    max_source_length=None,
+    max_target_length=256,
+    weights=None,
+    about=None,
 ):
     """Writes the next version of a SavedModel: ``<path>/1``, then ``<path>/2``, and so on.
 
-    Only what the signatures read is written: no optimizer, no metrics.
+    Only what the signatures read is written: no optimizer, no metrics. Beside it stand requests for TF Serving to warm up
+    with, and a golden pair (`tf_seq2seq.export.golden`), which is checked here: what was written is loaded again.
 
     Args:
         generator: a `TextGenerator`; `serving_default` searches by its strategy.
@@ -57,7 +67,9 @@ def export_saved_model(
         max_source_length: tokens, END counted, that are read of a text; what is longer is cut and `truncated`. None for
             the source processor's own maximum, else 256.
         max_target_length: the largest `max_length` that `generate` takes, tokens.
-        weights: "float32" or "bfloat16"; None for what the generator's model has.
+        weights: "float32", or "bfloat16" or "int8" to store them in a half or a quarter of that
+            (`tf_seq2seq.export.compression`); None for what the generator's model has.
+        about: str, Markdown that the model card begins with: data, licence, command, scores, limits.
 
     Returns:
         Path of the new version's folder.
@@ -71,12 +83,17 @@ def export_saved_model(
     limits = Limits(max_beam_size, max_target_length, own if max_source_length is None else max_source_length)
     _check(limits)
     version = path / str(_next_version(path))
-    signatures = Signatures(generator, exported_model(generator, weights), limits)
+    model, stored = exported_model(generator, weights)
+    signatures = Signatures(generator, model, limits)
     module = tf.Module()
     module.parts, module.weights = signatures.parts, _variables(signatures.traced.values())
+    module.stored = stored
     with replacing(version) as new, _quiet(), _disk_errors():
         tf.saved_model.save(module, str(new), signatures.traced, _OPTIONS)
         compact(new / "saved_model.pb")
+        _try_out(generator, signatures.traced, limits, path.name, new)
+        description.write(generator, new)
+        card.write(generator, new, version, limits, weights or "float32", about)
     return version
 
 
@@ -88,9 +105,11 @@ def exported_model(generator, weights=None):
         weights: as `export_saved_model` has it.
 
     Returns:
-        the generator's model, or a copy with weights of that type.
+        the generator's model, or a copy with weights of that type; and a list of what else is to be tracked.
     """
-    return generator.model if weights is None else generator.model.with_weights(weights)
+    if weights in (None, "float32"):
+        return (generator.model if weights is None else generator.model.with_weights(weights)), []
+    return compressed(generator.model, weights)
 
 
 def size_in_bytes(folder):
@@ -107,6 +126,31 @@ def size_in_bytes(folder):
         int.
     """
     return sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+
+
+def _try_out(generator, traced, limits, name, folder):
+    """Writes the golden pair and the warm-up requests, loads what was written and compares its answers."""
+    texts = warmup.example_texts(generator.source_text)
+    warmup.write(folder / warmup.FILE, name, warmup.warmup_requests(texts, traced, limits))
+    with _unoptimized():
+        golden.record(traced, warmup.example_requests(texts, traced, limits), folder / golden.FILE)
+        found = golden.check(folder)
+    if found:
+        raise InputError(
+            f"the exported model, loaded again, answers otherwise than the generator ({found[0]}): it is not kept"
+        )
+
+
+@contextlib.contextmanager
+def _unoptimized():
+    """Without TensorFlow's rewriting of graphs: of one that is run a few times it takes three times what it saves."""
+    name = "disable_meta_optimizer"
+    before = tf.config.optimizer.get_experimental_options().get(name, False)
+    tf.config.optimizer.set_experimental_options({name: True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({name: before})
 
 
 def _check(limits):
