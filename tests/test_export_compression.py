@@ -140,10 +140,10 @@ def test_a_reloaded_export_is_small_and_says_the_same(large, weights, tmp_path):
     folders = {
         name: export_saved_model(one, tmp_path / name, weights=weights) for name, one in models.items()
     }
-    loaded = {name: tf.saved_model.load(str(folder)) for name, folder in folders.items()}
+    loaded = {name: tf.saved_model.load(str(folder)).signatures for name, folder in folders.items()}
     texts = SENTENCES[:40]
     for name, one in models.items():
-        found = loaded[name].signatures["serving_default"](text=tf.constant(texts))
+        found = loaded[name]["serving_default"](text=tf.constant(texts))
         small = compressed(one.model, weights)[0]
         expected = TextGenerator(small, one.source_text, one.target_text, one.strategy)(texts)
         assert [text.decode() for text in found["text"].numpy()] == expected.best()

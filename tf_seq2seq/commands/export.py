@@ -35,9 +35,13 @@ _SIZES = (
     ),
 )
 EPILOG = """\
-example:
+examples:
   tf-seq2seq export --model runs/demo/generator --output saved_models/es_en
+  tf-seq2seq export --model runs/demo/generator --output es_en_phone --lite int8
 """
+_LITE = """\
+{file}: {size:,.1f} MB, greedy search, ids in, ids out
+source/ and target/ beside it make ids of texts and texts of ids: see tf_seq2seq.export.lite"""
 _USE = """\
 to use it, anywhere:
   import tensorflow as tf, tensorflow_text
@@ -54,6 +58,27 @@ def add_options(parser):
     sizes = parser.add_argument_group("what generate takes")
     for flag, default, what in _SIZES:
         sizes.add_argument(flag, type=positive, default=default, metavar="N", help=what)
+    small = parser.add_argument_group("size")
+    small.add_argument(
+        "--weights",
+        dest="stored_weights",
+        choices=("float32", "bfloat16", "int8"),
+        help="what weights are stored in: bfloat16 takes half of float32, int8 a quarter; float32 once loaded "
+        "(what the model has)",
+    )
+    small.add_argument(
+        "--lite",
+        choices=("float32", "float16", "int8"),
+        help="write OUTPUT as a folder of a LiteRT (TFLite) file instead: greedy search from ids to ids, for phones "
+        "and small boards; other search options do not hold for it",
+    )
+    small.add_argument(
+        "--lite-max-length",
+        type=positive,
+        default=64,
+        metavar="N",
+        help="target tokens, END counted, of a LiteRT file; --max-source-length holds for it, too, 64 if left out (64)",
+    )
     add_search_options(parser)
     add_unknowns_option(parser.add_argument_group("output"))
     add_ensemble_options(parser)
@@ -63,11 +88,26 @@ def add_options(parser):
 def run(options):
     """Exports and tells how to use it."""
     generator = load_generator(options)
+    if options.lite:
+        return _run_lite(generator, options)
     from tf_seq2seq.export.saved_model import export_saved_model, size_in_bytes
 
     sizes = ("max_beam_size", "max_source_length", "max_target_length")
     version = export_saved_model(
-        generator, options.output, **{name: getattr(options, name) for name in sizes}
+        generator,
+        options.output,
+        **{name: getattr(options, name) for name in sizes},
+        weights=options.stored_weights,
     )
-    print(f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB")
+    print(
+        f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB; loaded again, it answers as the generator does"
+    )
     print(_USE.format(version=version))
+
+
+def _run_lite(generator, options):
+    from tf_seq2seq.export.lite import export_lite
+
+    sizes = options.max_source_length or 64, options.lite_max_length
+    file = export_lite(generator, options.output, *sizes, options.lite)
+    print(_LITE.format(file=file, size=file.stat().st_size / 1e6))

@@ -88,6 +88,8 @@ class StoredWeight(tf.saved_model.experimental.TrackableResource):
         tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=value)
 
     def _destroy_resource(self):
+        if not tf.executing_eagerly():  # a loaded one outlives its Python object, as signatures do and tables do
+            return
         tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
 
     def __tf_tensor__(self, dtype=None, name=None):
