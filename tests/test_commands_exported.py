@@ -1,5 +1,6 @@
 """`tf-seq2seq generate` of an exported folder says what it says of the generator that was exported."""
 
+import functools
 import json
 
 import pytest
@@ -10,6 +11,9 @@ from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.diverse_beam_search import DiverseBeamSearch
 from tf_seq2seq.export import description
 from tf_seq2seq.export.saved_model import export_saved_model
+from tf_seq2seq.serving import exported_generator
+
+DRAWS = False
 
 LINES = [*SOURCES, "", "gato", "un ñandú come la casa"]
 SAME = [
@@ -27,6 +31,15 @@ SAME = [
     "--sample 2 --temperature 1.5 --top-p 0.8",
     "--sample 3 --top-k 3 --n-best 3 --json-lines",
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once():
+    """A model answers its first request after seconds; here every run asks the same one."""
+    load = exported_generator.ExportedModel
+    exported_generator.ExportedModel = functools.cache(load)
+    yield
+    exported_generator.ExportedModel = load
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +109,13 @@ def test_what_it_has_not_is_told(options, told, folders, run):
     assert told in run(folders[1], options, expected=2)
 
 
-def test_a_search_that_generate_does_not_know_asks_for_another(tmp_path, run):
-    version = export_saved_model(
-        tiny_generator(DiverseBeamSearch(4, groups=2, max_length=6)), tmp_path / "it"
-    )
-    assert "name another search" in run(version, expected=2)
-    assert len(run(version, "--beam-size 2").splitlines()) == len(LINES)
-    (version / description.FILE).unlink()
-    assert "export the generator again" in run(version, expected=2)
+def test_a_search_that_generate_does_not_know_asks_for_another(folders, run, monkeypatch):
+    """As of a diverse beam search, whose groups no option of `generate` tells."""
+    assert description.options_of(DiverseBeamSearch(4, groups=2, max_length=6)) is None
+    told = description.read(folders[1])._replace(options=None)
+    with monkeypatch.context() as patch:
+        patch.setattr(description, "read", lambda folder: told)
+        assert "name another search" in run(folders[1], expected=2)
+        assert run(folders[1], "--beam-size 2") == run(folders[1], "--beam-size 2 --length-penalty gnmt")
+    monkeypatch.setattr(description, "FILE", "none.json")
+    assert "export the generator again" in run(folders[1], expected=2)

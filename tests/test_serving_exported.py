@@ -18,6 +18,8 @@ from tf_seq2seq.export.saved_model import export_saved_model
 from tf_seq2seq.serving import errors
 from tf_seq2seq.serving.client import Client
 
+DRAWS = False
+
 NAME = "es_en"
 LENGTH = 9  # tokens
 TEXTS = [*SOURCES, "", "un ñandú 🙂", "\x00 gato", "el " * 60]

@@ -29,6 +29,19 @@ def is_exported(folder):
     return any(path.is_file() for path in (folder / "saved_model.pb", *folder.glob("*/saved_model.pb")))
 
 
+def check_options(options):
+    """Raises InputError for options that an exported folder does not have, before TensorFlow is there."""
+    given = _given(options)
+    missing = [f"--{name.replace('_', '-')}" for name in _MISSING if name in given]
+    if missing:
+        raise InputError(
+            f"an exported folder has no {', '.join(missing)}: leave it out, or give --model what TextGenerator.save wrote"
+        )
+    for name in ("max_length", "min_length"):
+        if isinstance(given.get(name), tuple):
+            raise InputError(f"--{name.replace('_', '-')} is a number of tokens with an exported folder")
+
+
 def load_exported(options):
     """The generator of an exported folder with the options of a search.
 
@@ -39,7 +52,7 @@ def load_exported(options):
         `ExportedGenerator`.
 
     Raises:
-        InputError: for options that an exported folder does not have.
+        InputError: if it cannot be loaded.
     """
     asked = _asked(options)
     with quiet_import():
@@ -47,16 +60,13 @@ def load_exported(options):
     return ExportedGenerator(options.model, banned_texts(options), options.seed or 0, **asked)
 
 
+def _given(options):
+    return {name: value for name, value in vars(options).items() if value not in (None, False)}
+
+
 def _asked(options):
-    given = {name: value for name, value in vars(options).items() if value not in (None, False)}
-    missing = [f"--{name.replace('_', '-')}" for name in _MISSING if name in given]
-    if missing:
-        raise InputError(
-            f"an exported folder has no {', '.join(missing)}: leave it out, or give --model what TextGenerator.save wrote"
-        )
-    for name in ("max_length", "min_length"):
-        if isinstance(given.get(name), tuple):
-            raise InputError(f"--{name.replace('_', '-')} is a number of tokens with an exported folder")
+    """The options of the graph that are given, by its names."""
+    given = _given(options)
     asked = _GREEDY | {"samples": 0, "stop": "first_finished"} if options.greedy else {}
     asked |= {name: given[name] for name in _SAME if name in given}
     if options.no_repeat_ngram == 0:

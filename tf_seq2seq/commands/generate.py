@@ -112,9 +112,12 @@ def run(options):
     check_model(options)
     check_output(options)
     self_check.check_options(options)
+    load = load_generator
+    if exported.is_exported(options.model):
+        exported.check_options(options)
+        load = exported.load_exported
     if options.self_check:
         return self_check.run(options, rows, load_generator(options), batches(options))
-    load = exported.load_exported if exported.is_exported(options.model) else load_generator
     with _output(options) as output:
         _generate(load(options), itertools.islice(rows, output.sources, None), output, options)
 
