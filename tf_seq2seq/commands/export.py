@@ -55,6 +55,11 @@ def add_options(parser):
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="folder of the versions; made if missing"
     )
+    parser.add_argument(
+        "--card",
+        metavar="FILE",
+        help="Markdown that the model card (assets.extra/README.md) begins with: data, licence, scores, limits",
+    )
     sizes = parser.add_argument_group("what generate takes")
     for flag, default, what in _SIZES:
         sizes.add_argument(flag, type=positive, default=default, metavar="N", help=what)
@@ -87,6 +92,9 @@ def add_options(parser):
 
 def run(options):
     """Exports and tells how to use it."""
+    from tf_seq2seq.export.card import read_about
+
+    about = read_about(options.card) if options.card else None
     generator = load_generator(options)
     if options.lite:
         return _run_lite(generator, options)
@@ -98,6 +106,7 @@ def run(options):
         options.output,
         **{name: getattr(options, name) for name in sizes},
         weights=options.stored_weights,
+        about=about,
     )
     print(
         f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB; loaded again, it answers as the generator does"
