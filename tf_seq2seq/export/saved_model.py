@@ -189,11 +189,13 @@ def _disk_errors():
 
 @contextlib.contextmanager
 def _quiet():
-    """Without TensorFlow's lines on how it saves; warnings and errors are told."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
+    """Without TensorFlow's lines on how it saves and loads, such as that no gradients are saved; errors are told."""
+    loggers = tf.get_logger(), logging.getLogger("absl")
+    levels = [logger.level for logger in loggers]
+    for logger, least in zip(loggers, (logging.WARNING, logging.ERROR)):
+        logger.setLevel(max(logger.level, least))
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels):
+            logger.setLevel(level)
