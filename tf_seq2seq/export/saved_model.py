@@ -132,7 +132,7 @@ def _try_out(generator, traced, limits, name, folder):
     """Writes the golden pair and the warm-up requests, loads what was written and compares its answers."""
     texts = warmup.example_texts(generator.source_text)
     warmup.write(folder / warmup.FILE, name, warmup.warmup_requests(texts, traced, limits))
-    with _unoptimized():
+    with _unoptimized(), _quiet():
         golden.record(traced, warmup.example_requests(texts, traced, limits), folder / golden.FILE)
         found = golden.check(folder)
     if found:
