@@ -14,6 +14,13 @@ from tf_seq2seq.export import golden, saved_model, warmup
 from tf_seq2seq.export.options import NAMES
 
 
+@pytest.fixture(autouse=True)
+def _quick():
+    """As an export tries itself out: a graph that is run once is not rewritten first."""
+    with saved_model._unoptimized():
+        yield
+
+
 @pytest.fixture(scope="module")
 def generator():
     return tiny_generator(BeamSearch(3, max_length=9))

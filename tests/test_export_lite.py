@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from portable_models import SENTENCES, generator
 
+from tf_seq2seq.cli import main
 from tf_seq2seq.decoding.ensemble import Ensemble
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.decoding.greedy import Greedy
@@ -120,6 +121,16 @@ def test_the_folder_holds_what_a_client_needs(files):
     assert names == {"model.tflite"} | {
         f"{side}/{name}" for side in ("source", "target") for name in processor
     }
+
+
+def test_the_command_writes_it_too(subwords, files, tmp_path, capsys):
+    subwords.save(tmp_path / "generator")
+    folders = ["--model", str(tmp_path / "generator"), "--output", str(tmp_path / "phone")]
+    sizes = ["--max-source-length", str(S), "--lite-max-length", str(T)]
+    assert main(["export", *folders, *sizes, "--lite", "int8"]) in (0, None)
+    assert "model.tflite: 0.1 MB, greedy search, ids in, ids out" in capsys.readouterr().out
+    texts = SENTENCES[:5]
+    assert LiteGenerator(tmp_path / "phone")(texts) == LiteGenerator(files["int8"].parent)(texts)
 
 
 def test_built_in_operations_only(files):
