@@ -35,7 +35,7 @@ _SIZES = (
     ),
 )
 EPILOG = """\
-examples:
+example:
   tf-seq2seq export --model runs/demo/generator --output saved_models/es_en
   tf-seq2seq export --model runs/demo/generator --output es_en_phone --lite int8
 """
@@ -108,9 +108,8 @@ def run(options):
         weights=options.stored_weights,
         about=about,
     )
-    print(
-        f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB; loaded again, it answers as the generator does"
-    )
+    print(f"{version}: {size_in_bytes(version) / 1e6:,.1f} MB")
+    print("loaded again, it answered the golden pair beside it as the generator did")
     print(_USE.format(version=version))
 
 
