@@ -21,13 +21,14 @@ ROWS = ("seeds", "prefix", "banned", "phrases")
 """The options that have one row a source."""
 
 
-def search(begin, source_ids, options):
+def search(begin, source_ids, options, aligned):
     """Searches in the graph.
 
     Args:
         begin: ``begin(source_ids (B, S), conditions dict) -> step, state, memory``.
         source_ids: (B, S) int32, S >= 1.
         options: dict of all options' tensors, checked; prefix, banned and phrases in ids.
+        aligned: whether the model gives alignments, so that there may be a coverage penalty.
 
     Returns:
         dict of the fields of `Hypotheses`, K = n_best; no alignments if there are none.
@@ -47,7 +48,7 @@ def search(begin, source_ids, options):
         lambda: found(_sampling(options), forced, options["n_best"]),
         lambda: tf.cond(
             _anything(options, forced.banned),
-            lambda: found(_conditioned(options), forced._replace(phrases=conditions["phrases"])),
+            lambda: found(_conditioned(options, aligned), forced._replace(phrases=conditions["phrases"])),
             lambda: found(BeamSearch(**_beam(options)), own),
         ),
     )
@@ -104,8 +105,8 @@ def _beam(options):
     return {"length_penalty": penalty, **{name: options[name] for name in names}, **_lengths(options)}
 
 
-def _conditioned(options):
-    coverage = CoveragePenalty(options["coverage_penalty"], options["coverage_beta"])
+def _conditioned(options, aligned):
+    coverage = CoveragePenalty(options["coverage_penalty"], options["coverage_beta"]) if aligned else None
     return BeamSearch(**_beam(options) | _constraints(options), coverage_penalty=coverage)
 
 

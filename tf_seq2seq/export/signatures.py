@@ -131,7 +131,8 @@ class Signatures:
 
         def search(rows):
             own = {**options, **{name: rows[name] for name in PER_TEXT}}
-            return run_time.search(lambda *given: begin(self._searched, *given), rows["source_ids"], own)
+            start = lambda *given: begin(self._searched, *given)
+            return run_time.search(start, rows["source_ids"], own, self._aligned)
 
         return self._in_chunks(
             search, {"source_ids": source_ids, **of_rows}, tf.maximum(_ROWS // width, 1), self._specs()
