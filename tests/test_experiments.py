@@ -217,13 +217,17 @@ def test_decode_speed_share_of_the_floor(benchmark, decode_report, capsys):
     """By hand: 15 million operations a row and step at 10^9 a second, beside 2.44 million for the encoder."""
     decode_speed = benchmark("decode_speed")
     _, report = decode_report
+    step_ms = {"1": 1.0, "5": 2.0, "32": 16.0, "160": 800.0}
     report["floor"] = {"gflops": {"float32": 1.0, "bfloat16": 1.0}, "read_gb_per_second": {"30": 1000.0}}
+    report["floor"]["step_ms"] = step_ms
     report["floors"] = floors = decode_speed.floors(report)
     greedy, beam = floors["greedy-batch-32"], floors["beam-5-batch-32"]
     assert greedy["tokens_per_second"] == pytest.approx(1e9 / (14.5e6 + 2.44e6), abs=1)
     assert beam["tokens_per_second"] == pytest.approx(1e9 / (5 * 14.5e6 + 2.44e6), abs=1)
     assert beam["share"] == pytest.approx(300 / beam["tokens_per_second"], rel=0.05)
     assert beam["share_of_goal"] == pytest.approx(beam["share"] * 1.4 / 1.5, rel=1e-3)
+    assert beam["products_tokens_per_second"] == pytest.approx(1e9 / (25e6 + 2.44e6), abs=1)  # 800 ms / 32
+    assert "products_share" not in floors["beam-5-batch-32-bfloat16-shortlist"]
     decode_speed.show(report)
     shown = capsys.readouterr().out
     assert "(beyond it)" in shown and "reached" in shown and "missed" in shown

@@ -34,6 +34,7 @@ INTERNAL = {
     "data.cleaning.SeenHashes",
     "data.splitting.HeldOut",
     "decoding.beam_search.Beam",
+    "decoding.constraints.Switched",
     "decoding.diverse_beam_search.Groups",
     "decoding.stochastic_beam_search.Drawn",
 }  # no user makes one

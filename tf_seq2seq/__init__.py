@@ -83,6 +83,7 @@ _PUBLIC = {
     "training.checkpoints": ["BestModel", "Resume"],
     "training.monitor": ["Monitor"],
     "export.saved_model": ["export_saved_model"],
+    "export.lite": ["export_lite", "LiteGenerator"],
     "errors": ["InputError"],
 }
 _MODULE = {name: module for module, names in _PUBLIC.items() for name in names}
