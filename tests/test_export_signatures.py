@@ -185,7 +185,10 @@ def another(kind):
     return TextGenerator(first.model, *parts, shortlist=Shortlist(candidates))
 
 
-@pytest.mark.parametrize("kind", ["no attention", "ensemble", "shortlist"])
+@pytest.mark.parametrize(
+    "kind",
+    ["no attention", *(pytest.param(kind, marks=pytest.mark.exports) for kind in ("ensemble", "shortlist"))],
+)
 def test_other_models_are_exported_whole(tmp_path, kind):
     generator = another(kind)
     signatures = tf.saved_model.load(str(export_saved_model(generator, tmp_path / "it"))).signatures
