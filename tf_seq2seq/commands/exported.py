@@ -5,6 +5,7 @@ from pathlib import Path
 from tf_seq2seq.commands.constraints import banned_texts
 from tf_seq2seq.commands.quiet import quiet_import
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.export.description import GREEDY
 
 _SAME = (
     "beam_size",
@@ -20,7 +21,6 @@ _SAME += ("patience", "temperature", "top_k", "top_p", "typical", "epsilon", "mi
 _SAME += ("no_repeat_ngram", "repetition_penalty")
 _MISSING = ("groups", "diversity", "stochastic", "length_offset", "stepwise", "repeat_tokens", "allow")
 _MISSING += ("ensemble", "replace_unknowns", "no_shortlist", "batch_tokens", "self_check")
-_GREEDY = {"beam_size": 1, "n_best": 1, "length_penalty": "none", "coverage_penalty": "none"}
 
 
 def is_exported(folder):
@@ -67,7 +67,7 @@ def _given(options):
 def _asked(options):
     """The options of the graph that are given, by its names."""
     given = _given(options)
-    asked = _GREEDY | {"samples": 0, "stop": "first_finished"} if options.greedy else {}
+    asked = dict(GREEDY) if options.greedy else {}
     asked |= {name: given[name] for name in _SAME if name in given}
     if options.no_repeat_ngram == 0:
         asked["no_repeat_ngram"] = 0

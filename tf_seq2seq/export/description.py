@@ -11,6 +11,9 @@ from typing import Any, NamedTuple
 from tf_seq2seq.errors import InputError
 
 FILE = Path("assets.extra") / "generator.json"
+GREEDY = {"samples": 0, "beam_size": 1, "n_best": 1, "length_penalty": "none", "coverage_penalty": "none"}
+GREEDY |= {"stop": "first_finished"}
+"""The options of the signature `generate` that search greedily."""
 
 
 class Description(NamedTuple):
@@ -73,7 +76,7 @@ def options_of(strategy):
 
 def _of_kind(kind, config):
     if kind == "Greedy":
-        return {"beam_size": 1, "n_best": 1, "length_penalty": "none", "stop": "first_finished"}
+        return dict(GREEDY)
     if kind == "Sampling" and config["seed"] == 0:
         cuts = {
             "temperature": config["temperature"],

@@ -2,14 +2,13 @@
 
 import hashlib
 
-import numpy as np
-
 from tf_seq2seq.decoding.batching import in_batches
 from tf_seq2seq.decoding.generated import GeneratedSentence
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.export import description
 from tf_seq2seq.serving.exported_model import ExportedModel
 from tf_seq2seq.serving.inputs import generated_in_batches
+from tf_seq2seq.serving.tensors import decoded
 
 
 class ExportedGenerator:
@@ -71,8 +70,7 @@ class ExportedGenerator:
         return found | {"seeds": [_seed(self._seed, text) for text in texts]} if self._seed else found
 
     def _run(self, signature, inputs):
-        outputs = self._model(signature, inputs)
-        return {name: _decoded(array) if array.dtype == object else array for name, array in outputs.items()}
+        return {name: decoded(array) for name, array in self._model(signature, inputs).items()}
 
     def _sentence(self, one):
         return GeneratedSentence(
@@ -80,13 +78,6 @@ class ExportedGenerator:
             source_split=self._description.source_split,
             target_split=self._description.target_split,
         )
-
-
-def _decoded(array):
-    """Bytes -> str, whatever they are."""
-    texts = np.empty(array.size, object)
-    texts[:] = [text.decode("utf-8", "replace") for text in array.ravel()]
-    return texts.reshape(array.shape)
 
 
 def _seed(seed, text):
