@@ -13,7 +13,7 @@ import hashlib
 import tensorflow as tf
 
 from tf_seq2seq.data.normalization import valid_utf8
-from tf_seq2seq.data.subwords import UNKNOWN, subword_vocabulary
+from tf_seq2seq.data.subwords import UNKNOWN, check_sampling, subword_vocabulary
 from tf_seq2seq.data.vocabulary import END, SPECIAL_TOKENS, UNK, Vocabulary
 from tf_seq2seq.data.words import SPACE, join_words, split_words
 from tf_seq2seq.errors import InputError
@@ -145,15 +145,34 @@ class BytePieces(tf.Module):
 class SubwordPieces(tf.Module):
     """Subwords of a SentencePiece model, run by TF-Text.
 
+    With `sampling`, alpha, each call draws one of the segmentations x of a text in place of the best one::
+
+        unigram   P(x | text) = P(x)^alpha / sum over all segmentations y of P(y)^alpha
+        BPE       each possible merge of two neighbours is left out with probability alpha, for good
+                  (in the paper until the next merge anywhere)
+
+    So 0 makes all segmentations equally likely with a unigram model, and nothing random with BPE. The
+    operation draws from a generator of its own that nobody can seed.
+
     Args:
         model: bytes, the content of a ``sentencepiece.model`` file.
         name: what to call it in an error's message.
+        sampling: alpha, at least 0, for BPE at most 1; None for the best segmentation.
+
+    Raises:
+        InputError: for a model that cannot be read, or a `sampling` out of range.
+
+    Source: Kudo, "Subword Regularization" (2018), section 3.3, sampled exactly (l = infinity);
+        Provilkov et al., "BPE-Dropout" (2020), section 3.1.
     """
 
-    def __init__(self, model, name="the subword model"):
+    def __init__(self, model, name="the subword model", sampling=None):
         super().__init__()
         self.vocabulary = subword_vocabulary(model, name)
         self.model = model
+        self.sampling = sampling
+        if sampling is not None:
+            check_sampling(model, sampling)
 
     def ids(self, text):
         """(B,) string to ragged (B, None) int32."""
@@ -198,8 +217,9 @@ class SubwordPieces(tf.Module):
         # Its resource lives as long as the kernel that made it, and setting TensorFlow's seed drops the
         # kernels of eager operations. Made inside of a graph, it comes back with the graph.
         digest = hashlib.sha256(self.model).hexdigest()[:16]
+        drawn = {} if self.sampling is None else {"nbest_size": -1, "alpha": self.sampling}
         with tf.name_scope(f"sentencepiece_{digest}"):
-            return tensorflow_text.SentencepieceTokenizer(model=self.model, out_type=out_type)
+            return tensorflow_text.SentencepieceTokenizer(model=self.model, out_type=out_type, **drawn)
 
 
 def _table(keys, key_type, values, value_type, default):

@@ -110,6 +110,19 @@ def subword_vocabulary(model, name="the subword model"):
     return Vocabulary(processor.id_to_piece(list(range(END + 1, size))))
 
 
+def check_sampling(model, alpha):
+    """Raises an `InputError` if no segmentation can be drawn from a subword model with this alpha."""
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto, TrainerSpec
+
+    kind = ModelProto.FromString(model).trainer_spec.model_type
+    if kind not in (TrainerSpec.UNIGRAM, TrainerSpec.BPE):
+        raise InputError("only unigram and BPE models are sampled, and this subword model is neither")
+    if kind == TrainerSpec.BPE and not 0 <= alpha <= 1:
+        raise InputError(f"alpha of a BPE model is a share of merges in [0, 1], not {alpha}; 0.1 is usual")
+    if not 0 <= alpha < float("inf"):
+        raise InputError(f"alpha of a unigram model is a number of at least 0, not {alpha}; 0.2 is usual")
+
+
 def _watched(sentences, failures):
     try:
         yield from sentences

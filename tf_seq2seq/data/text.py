@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tf_seq2seq.data.ids import as_tensor, bare_ids, bare_tokens, known_ids
 from tf_seq2seq.data.normalization import normalized, normalized_batches
-from tf_seq2seq.data.pieces import TablePieces, check_split, make_pieces
+from tf_seq2seq.data.pieces import SubwordPieces, TablePieces, check_split, make_pieces
 from tf_seq2seq.data.subwords import train_subwords
 from tf_seq2seq.data.vocabulary import END, PAD, SPECIAL_TOKENS, Vocabulary
 from tf_seq2seq.data.word_spans import word_spans
@@ -131,6 +131,39 @@ class TextProcessor(tf.Module):
         vocabulary = Vocabulary.build(tokens, vocab_size, min_count)
         return cls(split, vocabulary=vocabulary, **options)
 
+    def sampled(self, alpha):
+        """The same processor for training data: it draws another segmentation of a text at every call.
+
+        A model so sees a word in many spellings, which makes it robust and, with little data, better. Give it
+        to `batches`, without `cache`, for the sides that shall vary; validate and generate with the processor
+        itself, which is also what `save` writes. There is no seed: two runs differ.
+
+        >>> from tf_seq2seq.data.subwords import train_subwords
+        >>> words = ["low", "lower", "lowest", "new", "newer", "newest"] * 20
+        >>> text = TextProcessor("subwords", model=train_subwords(words, 25, algorithm="bpe"))
+        >>> len(text.ids(["lowest"])[0]), len(text.sampled(1.0).ids(["lowest"])[0])  # END counted
+        (3, 8)
+
+        Args:
+            alpha: see `SubwordPieces`. Usual are 0.2 for a unigram model and 0.1 for BPE.
+
+        Returns:
+            A `TextProcessor` with the same ids, vocabulary and settings.
+
+        Raises:
+            InputError: if the split is not "subwords", or alpha is out of range.
+        """
+        if self.split != "subwords":
+            raise InputError(f"only subwords can be sampled, not {self.split}; WordNoise is for any split")
+        other = TextProcessor(self.split, model=self.pieces.model, **self._options())
+        other.pieces = SubwordPieces(self.pieces.model, sampling=alpha)
+        return other
+
+    @property
+    def sampling(self):
+        """Alpha of what `sampled` gave; None for any other processor, which is deterministic."""
+        return getattr(self.pieces, "sampling", None)
+
     @property
     def vocabulary(self):
         """The `Vocabulary`, whatever the split; ``vocabulary.vectors`` gives pretrained vectors."""
@@ -243,12 +276,12 @@ class TextProcessor(tf.Module):
             rows = rows[:, : self.max_length - self.add_end]
         return tf.concat([rows, tf.fill([rows.nrows(), 1], end)], axis=1) if self.add_end else rows
 
+    def _options(self):
+        return {name: getattr(self, name) for name in ("lowercase", "normalize", "max_length", "add_end")}
+
     def save(self, folder):
         """Writes a folder: processor.json beside vocabulary.txt or sentencepiece.model."""
-        config = {
-            name: getattr(self, name) for name in ("split", "lowercase", "normalize", "max_length", "add_end")
-        }
-        config["vocab_size"] = self.vocab_size
+        config = {"split": self.split, **self._options(), "vocab_size": self.vocab_size}
         with replacing(folder, holds=(_CONFIG, _VOCABULARY, _MODEL)) as new:
             new.mkdir()
             (new / _CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
