@@ -10,7 +10,9 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.models.gradients import joined_parts, joined_replicas
 from tf_seq2seq.models.objectives import maximum_likelihood
+from tf_seq2seq.models.updates import update
 
 # Keras says these of every dataset that does not know its number of batches, when an epoch ends as it should.
 warnings.filterwarnings("ignore", "Your input ran out of data", module="keras")
@@ -50,9 +52,10 @@ class Seq2Seq(keras.Model):
             decoder.build(encoder.values_size, encoder.state_sizes)
         self.log_gradient_norm = False
         self.jit_update = True
+        self.parts = 1
         self.trackers = {
             name: keras.metrics.Mean(name=name)
-            for name in ("loss", "perplexity", "accuracy", "gradient_norm")
+            for name in ("loss", "perplexity", "accuracy", "gradient_norm", "skipped")
         }
         self.objective = maximum_likelihood
         self.built = True
@@ -134,7 +137,7 @@ class Seq2Seq(keras.Model):
             new.assign(tf.cast(old, new.dtype))
         return model
 
-    def compile(self, optimizer="adam", loss=None, *, objective=None, jit_compile=False, **kwargs):
+    def compile(self, optimizer="adam", loss=None, *, objective=None, parts=1, jit_compile=False, **kwargs):
         """As `keras.Model.compile`.
 
         Args:
@@ -143,18 +146,26 @@ class Seq2Seq(keras.Model):
                 cross-entropy.
             objective: ``objective(model, batch, training) -> loss_sum, weight_sum, metrics``; None for maximum
                 likelihood under `loss`.
+            parts: into how many parts of equal rows a step cuts its batch, one after the other in memory (gradient
+                accumulation); the step is that of the whole batch.
             jit_compile: whether XLA compiles the whole step; off, as sentence lengths differ.
             **kwargs: metrics and the rest, as Keras takes them.
 
         Raises:
-            InputError: for a loss that is a name or a nest: there is one output, and it is logits.
+            InputError: for a loss that is a name or a nest (there is one output, and it is logits), or for parts that
+                are no number above 0.
         """
         if loss is not None and not callable(loss):
             raise InputError(
                 f"loss is a Keras loss that reads logits, not {loss!r}; give SequenceCrossEntropy() or "
                 "keras.losses.SparseCategoricalCrossentropy(from_logits=True)"
             )
+        if isinstance(parts, bool) or not isinstance(parts, int) or parts < 1:
+            raise InputError(
+                f"parts is the number of pieces that a batch is cut into, 1 or more, not {parts!r}"
+            )
         self.objective = objective or maximum_likelihood
+        self.parts = parts
         super().compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile, **kwargs)
 
     def compile_from_config(self, config):
@@ -169,14 +180,18 @@ class Seq2Seq(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Mean loss of a real token of the batch, scalar float32; updates the trackers."""
+        return self._mean_loss(x, y, sample_weight, training)[0]
+
+    def _mean_loss(self, x, y, sample_weight, training):
+        """Mean loss and weight of a batch, () float32 each; a loss of training that is not finite is not tracked."""
         loss_sum, weight_sum, metrics = self.objective(self, (x, y, sample_weight), training)
-        loss = loss_sum / tf.maximum(weight_sum, 1e-9)
-        self.trackers["loss"].update_state(loss, weight_sum)
-        for name, (total, weight) in metrics.items():
+        counts = tf.math.is_finite(loss_sum) | (not training)
+        for name, (total, weight) in {"loss": (loss_sum, weight_sum), **metrics}.items():
             if name not in self.trackers:  # an objective's own
                 self.trackers[name] = keras.metrics.Mean(name=name)
-            self.trackers[name].update_state(total / tf.maximum(weight, 1e-9), weight)
-        return loss
+            mean = tf.where(counts, total / tf.maximum(weight, 1e-9), 0.0)
+            self.trackers[name].update_state(mean, tf.where(counts, weight, 0.0))
+        return loss_sum / tf.maximum(weight_sum, 1e-9), weight_sum
 
     def update_token_metrics(self, labels, logits, weight):
         """Shows the metrics given to `compile` the real tokens: labels (M,), logits (M, V), weight (M,) float32."""
@@ -190,31 +205,25 @@ class Seq2Seq(keras.Model):
         return super().make_train_function(force)
 
     def train_step(self, data):
-        """One step of `fit`."""
-        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(x, y, sample_weight=sample_weight, training=True)
-            scaled = self.optimizer.scale_loss(loss)
-        weights = self.trainable_weights
-        gradients = tape.gradient(scaled, weights)
-        if self.log_gradient_norm:
-            norm = tf.linalg.global_norm(gradients) / self.optimizer.scale_loss(tf.ones([]))
-            self.trackers["gradient_norm"].update_state(norm)
-        self._update(gradients)
+        """One step of `fit`: the gradient of the whole batch over all parts and replicas, one update."""
+        shapes = [weight.shape for weight in self.trainable_weights]
+        gradients, weight = joined_parts(self._gradients, data, self.parts, shapes)
+        gradients = joined_replicas(gradients, weight)
+        norm, made = update(self.optimizer, gradients, self.trainable_weights, self.jit_update)
+        self.trackers["gradient_norm"].update_state(norm, tf.cast(made, tf.float32))
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        self.trackers["skipped"].update_state(tf.where(made, 0.0, 1.0), 1.0 / replicas)
         return self.get_metrics_result()
 
-    def _update(self, gradients):
-        """Applies the gradients; fused by XLA on one CPU or GPU, which halves the time that Adam takes."""
-        weights = self.trainable_weights
-        if not self.jit_update or tf.executing_eagerly() or tf.distribute.has_strategy():
-            self.optimizer.apply(gradients, weights)
-            return
-        if not self.optimizer.built:
-            self.optimizer.build(weights)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense for XLA
-        tf.function(lambda *dense: self.optimizer.apply(dense, weights), jit_compile=True, autograph=False)(
-            *gradients
-        )
+    def _gradients(self, data):
+        """Gradients of a batch's mean loss times the loss scale, dense, and the batch's weight."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            loss, weight = self._mean_loss(x, y, sample_weight, training=True)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = [weight.value for weight in self.trainable_weights]
+        gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], weight  # of embeddings: dense
 
     def test_step(self, data):
         """One step of `evaluate`."""
@@ -226,6 +235,7 @@ class Seq2Seq(keras.Model):
         """The logs so far, as Keras asks for them after every step and at an epoch's end."""
         logs = super().get_metrics_result()
         logs["perplexity"] = tf.exp(self.trackers["perplexity"].result())
+        del logs["skipped"]
         if not self.log_gradient_norm:
             del logs["gradient_norm"]
         return logs

@@ -1,0 +1,98 @@
+"""A step of `fit` in parts is the step of the whole batch; a step that is not finite is not made."""
+
+import batteries
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tf_seq2seq.errors import InputError
+from tf_seq2seq.models.gradients import clipped
+from tf_seq2seq.models.objectives import maximum_likelihood
+from tf_seq2seq.training.losses import SequenceCrossEntropy
+
+BATCH = batteries.batch(7, 6, 5, seed=1)
+
+
+def trained(parts, optimizer, batch=BATCH, steps=2, **options):
+    """Weights after some steps of `fit` on one batch, the model's logs, and the model."""
+    keras.utils.set_random_seed(1)
+    model = batteries.ZOO["luong2015"](depth=1)
+    model.compile(optimizer, SequenceCrossEntropy(0.1), parts=parts, **options)
+    logs = model.fit(tf.data.Dataset.from_tensors(batch).repeat(steps), verbose=0).history
+    return model.get_weights(), logs, model
+
+
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 20])
+def test_parts_of_a_batch_make_the_step_of_the_whole(parts):
+    """Rows differ in tokens, so a mean of the parts' means would be another step. SGD shows the gradient itself."""
+    whole, logs, _ = trained(1, keras.optimizers.SGD(0.5))
+    cut, cut_logs, model = trained(parts, keras.optimizers.SGD(0.5))
+    same(whole, cut)
+    assert int(model.optimizer.iterations) == 2
+    np.testing.assert_allclose(cut_logs["loss"], logs["loss"], rtol=1e-5)
+
+
+def test_sample_weights_weigh_in_every_part():
+    weights = np.float32([0, 1, 2, 3, 0.5, 0, 1])
+    whole, *_ = trained(1, keras.optimizers.SGD(0.5), (*BATCH, weights))
+    cut, *_ = trained(3, keras.optimizers.SGD(0.5), (*BATCH, weights))
+    plain, *_ = trained(1, keras.optimizers.SGD(0.5))
+    same(whole, cut)
+    assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(whole, plain))
+
+
+def spoilt_at(step):
+    """Maximum likelihood whose loss is NaN at one step."""
+
+    def objective(model, batch, training):
+        loss, *others = maximum_likelihood(model, batch, training)
+        spoilt = tf.equal(model.trackers["skipped"].count, float(step))  # one more a step, made or not
+        return tf.where(spoilt, np.nan, 1.0) * loss, *others
+
+    return objective
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_step_that_is_not_finite_is_skipped_and_counted(parts, eager):
+    """Three steps of which the second is spoilt are two steps, for the weights, for Adam and for the logs."""
+    optimizer = lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0)
+    two, logs, _ = trained(parts, optimizer(), run_eagerly=eager)
+    three, spoilt_logs, model = trained(
+        parts, optimizer(), steps=3, objective=spoilt_at(1), run_eagerly=eager
+    )
+    same(two, three)
+    assert float(model.trackers["skipped"].total) == 1
+    assert int(model.optimizer.iterations) == 2
+    np.testing.assert_allclose(spoilt_logs["loss"], logs["loss"], rtol=1e-5)
+
+
+def test_validation_does_not_hide_a_loss_that_is_not_finite():
+    _, _, model = trained(1, keras.optimizers.SGD(0.5))
+    model.compile(objective=lambda *batch: (tf.constant(np.nan), tf.constant(1.0), {}))
+    assert np.isnan(model.evaluate(tf.data.Dataset.from_tensors(BATCH), return_dict=True, verbose=0)["loss"])
+
+
+@pytest.mark.parametrize("option", [{"clipnorm": 0.3}, {"global_clipnorm": 0.3}, {"clipvalue": 0.1}])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+def test_clipping_is_the_optimizers_own(option, scale):
+    """One step of SGD with rate 1 is the clipped gradient; scaled gradients are clipped at the scaled bound."""
+    gradients = [np.float32([[3.0, -4.0]]), np.float32([0.02, 0.5])]
+    weights = [keras.Variable(np.zeros_like(one)) for one in gradients]
+    optimizer = keras.optimizers.SGD(1.0, **option)
+    optimizer.apply([tf.constant(one) for one in gradients], weights)
+    found = clipped([tf.constant(scale * one) for one in gradients], optimizer, scale)
+    for one, weight in zip(found, weights):
+        np.testing.assert_allclose(one / scale, -weight.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [0, -1, 2.0, True, "2"])
+def test_parts_that_are_no_count_are_refused(parts):
+    with pytest.raises(InputError, match="parts is the number of pieces"):
+        batteries.ZOO["plain"]().compile(parts=parts)
