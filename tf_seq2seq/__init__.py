@@ -20,6 +20,8 @@ _PUBLIC = {
     "data.index_corpora": ["index_pairs", "INDEX_CORPORA", "IndexCorpus"],
     "data.cleaning": ["Cleaning"],
     "data.splitting": ["Limits"],
+    "data.mixing": ["mixed", "weighted"],
+    "data.noise": ["WordDropout", "TokenDeletion", "SwitchOut", "LocalShuffle"],
     "data.pipeline": ["batches"],
     "data.synthetic": ["SyntheticTask", "SYNTHETIC_TASKS"],
     "layers.attention": ["DotAttention", "GeneralAttention", "AdditiveAttention", "FixedContext"],

@@ -145,7 +145,8 @@ class TextProcessor(tf.Module):
         (3, 8)
 
         Args:
-            alpha: see `SubwordPieces`. Usual are 0.2 for a unigram model and 0.1 for BPE.
+            alpha: see `SubwordPieces`. Usual are 0.2 for a unigram model and 0.1 for BPE; with 6,000 pieces of
+                29,000 captions they made 28% and 36% more tokens, and 0.1 with the unigram model 84% more.
 
         Returns:
             A `TextProcessor` with the same ids, vocabulary and settings.
@@ -154,7 +155,7 @@ class TextProcessor(tf.Module):
             InputError: if the split is not "subwords", or alpha is out of range.
         """
         if self.split != "subwords":
-            raise InputError(f"only subwords can be sampled, not {self.split}; WordNoise is for any split")
+            raise InputError(f"only subwords can be sampled, not {self.split}; tf_seq2seq.data.noise is for any split")
         other = TextProcessor(self.split, model=self.pieces.model, **self._options())
         other.pieces = SubwordPieces(self.pieces.model, sampling=alpha)
         return other
