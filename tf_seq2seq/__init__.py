@@ -81,6 +81,7 @@ _PUBLIC = {
     "training.losses": ["SequenceCrossEntropy"],
     "training.schedules": ["Warmup", "InverseSquareRootSchedule", "noam_schedule"],
     "training.precision": ["fastest_policy"],
+    "training.averaging": ["MovingAverage", "WeightHistory", "average_weights", "averaged"],
     "training.budget": ["TimeBudget"],
     "training.checkpoints": ["BestModel", "Resume"],
     "training.monitor": ["Monitor"],
