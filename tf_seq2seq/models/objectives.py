@@ -38,7 +38,8 @@ def token_cross_entropy(logits, labels, label_smoothing=0.0):
     """
     logits, labels = tf.convert_to_tensor(logits), tf.convert_to_tensor(labels)
     shape = tf.shape(labels)
-    logits = tf.reshape(logits, [-1, logits.shape[-1]])  # (..., V) -> (M, V)
+    width = logits.shape[-1] or tf.shape(logits)[-1]
+    logits = tf.reshape(logits, [-1, width])  # (..., V) -> (M, V)
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     loss, nll = _cross_entropy(logits, labels, label_smoothing)
     real = labels != PAD
@@ -83,12 +84,32 @@ def maximum_likelihood(model, batch, training):
     """
     inputs, labels, sample_weight = batch
     logits = model(inputs, labels=labels, training=training)  # (M, V)
+    return likelihood_sums(model, logits, labels, sample_weight)
+
+
+def likelihood_sums(model, logits, labels, sample_weight):
+    """What `maximum_likelihood` gives, from logits however they came about.
+
+    Args:
+        model: a compiled `Seq2Seq`: its loss tells, its metrics see the tokens.
+        logits: (M, V) of the real tokens, in the order of ``labels[labels != PAD]``.
+        labels: (B, T) int32.
+        sample_weight: (B,), (B, T) or None.
+
+    Returns:
+        (loss_sum, weight_sum, metrics), as an objective has them.
+    """
     real = tf.where(labels != PAD)
     labels = tf.gather_nd(labels, real)  # (B, T) -> (M,)
-    weight = _token_weights(sample_weight, real)
+    weight = token_weights(sample_weight, real)
     losses, nll = _token_losses(model.loss, logits, labels)
     right = tf.gather(logits, labels, batch_dims=1) >= tf.reduce_max(logits, axis=-1)  # cheaper than arg max
     model.update_token_metrics(labels, logits, weight)
+    return weighted_sums(losses, nll, right, weight)
+
+
+def weighted_sums(losses, nll, right, weight):
+    """Sums over real tokens, as an objective gives them: loss, nll (M,) float32, right (M,) bool, weight (M,)."""
     total = tf.reduce_sum(weight)
     sums = {
         "perplexity": (tf.reduce_sum(nll * weight), total),
@@ -97,8 +118,13 @@ def maximum_likelihood(model, batch, training):
     return tf.reduce_sum(losses * weight), total, sums
 
 
-def _token_weights(sample_weight, real):
-    """Weights of the real tokens, (M,) float32."""
+def real_features(features, labels):
+    """The features of real tokens: (B, T, D) -> (M, D), in the order of ``labels[labels != PAD]``."""
+    return tf.gather_nd(features, tf.where(labels != PAD))
+
+
+def token_weights(sample_weight, real):
+    """Weights of the real tokens, (M,) float32, where `real` (M, 2) are their places in (B, T)."""
     if sample_weight is None:
         return tf.ones([tf.shape(real)[0]])
     where = real if len(sample_weight.shape) == 2 else real[:, :1]

@@ -78,19 +78,23 @@ class Seq2Seq(keras.Model):
     def build(self, input_shape=None):
         """Does nothing: a model is built when it is made."""
 
-    def call(self, inputs, labels=None, training=False):
+    def call(self, inputs, labels=None, training=False, decode=None):
         """Teacher-forced logits.
 
         Args:
             inputs: {"source_ids": (B, S), "target_ids": (B, T)} int32.
             labels: (B, T) int32; if given, logits are computed for real tokens only.
             training: whether dropout drops anything.
+            decode: ``decode(state, memory)`` in place of the teacher-forced pass, in the same dtype; what it gives is
+                given back. For objectives that want more than logits.
 
         Returns:
             logits (B, T, V) float32, or (M, V) in the order of ``labels[labels != PAD]``, in the compute dtype.
         """
         encoded = self.encoder(inputs, training=training)
         state, memory = self.decoder.initial_state(encoded), self.decoder.memory(encoded, inputs)
+        if decode is not None:
+            return decode(state, memory)
         features, _ = self.decoder.features(inputs["target_ids"], state, memory, training)
         if labels is None:
             return tf.cast(self.decoder.project(features), tf.float32)
@@ -145,7 +149,7 @@ class Seq2Seq(keras.Model):
             loss: a `SequenceCrossEntropy`, or any Keras loss of labels (M,) and logits (M, V); None for plain
                 cross-entropy.
             objective: ``objective(model, batch, training) -> loss_sum, weight_sum, metrics``; None for maximum
-                likelihood under `loss`.
+                likelihood under `loss`. One with a `get_config` is saved with the model; a plain function is not.
             parts: into how many parts of equal rows a step cuts its batch, one after the other in memory (gradient
                 accumulation); the step is that of the whole batch.
             jit_compile: whether XLA compiles the whole step; off, as sentence lengths differ.
@@ -168,8 +172,17 @@ class Seq2Seq(keras.Model):
         self.parts = parts
         super().compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile, **kwargs)
 
+    def get_compile_config(self):
+        """What `compile` was given, as Keras saves it; of objectives those only that Keras can serialise."""
+        config = super().get_compile_config()
+        if config:  # compiled
+            config = {**config, "parts": self.parts}
+            if hasattr(self.objective, "get_config"):
+                config["objective"] = keras.saving.serialize_keras_object(self.objective)
+        return config
+
     def compile_from_config(self, config):
-        """Compiles a loaded model as it was; an objective of the user's own is not stored: compile again."""
+        """Compiles a loaded model as it was; an objective that is a plain function is not stored: compile again."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
