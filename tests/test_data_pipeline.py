@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tf_seq2seq.data.pipeline import batches, token_counts
+from tf_seq2seq.data.position import positions
 from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.errors import InputError
@@ -177,3 +178,70 @@ def test_bad_arguments_are_told(options, told):
         batches(
             arguments.pop("split"), arguments.pop("source_text"), arguments.pop("target_text"), **arguments
         )
+
+
+NOISES = [
+    lambda inputs, labels, seed: (
+        {**inputs, "seed": tf.broadcast_to(seed, [tf.shape(labels)[0], 2])},
+        labels,
+    )
+]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"cache": True}, {"window": 100, "batch_size": 7}, {"noise": NOISES}]
+)
+def test_an_epoch_is_a_function_of_seed_and_number_only(options):
+    def epochs(start, count):
+        dataset = batches(STRINGS, TEXT, TEXT, seed=5, **{"batch_size": 32, **options})
+        dataset.position.epoch = start
+        return [[*dataset.as_numpy_iterator()] for _ in range(count)]
+
+    whole = epochs(0, 4)
+    tf.random.set_seed(99)  # the program's own seed has no say
+    later = epochs(2, 2)
+    for one, other in zip(whole[2:], later, strict=True):
+        for left, right in zip(one, other, strict=True):
+            tf.nest.map_structure(np.testing.assert_array_equal, left, right)
+    assert whole[0][0][0]["source_ids"].tolist() != whole[1][0][0]["source_ids"].tolist()
+    if "noise" in options:
+        seeds = {tuple(batch[0]["seed"][0]) for epoch in whole for batch in epoch}
+        assert len(seeds) == sum(map(len, whole))
+
+
+def test_a_pass_is_counted_at_its_first_batch_and_datasets_share_nothing():
+    one, other = (batches(STRINGS, TEXT, TEXT, batch_size=32) for _ in range(2))
+    unused = iter(one)
+    assert (one.position.epoch, other.position.epoch) == (0, 0)
+    next(unused)
+    next(unused)
+    assert (one.position.epoch, other.position.epoch) == (1, 0)
+
+
+def test_a_position_is_found_behind_transformations():
+    data = batches(STRINGS, TEXT, TEXT, batch_size=32)
+    for made in (
+        data,
+        data.take(5).prefetch(2),
+        data.map(lambda inputs, labels: (inputs, labels)).repeat(),
+        tf.data.Dataset.zip(data, tf.data.Dataset.range(9)),
+        data.with_options(tf.data.Options()),
+    ):
+        assert positions(made) == [data.position]
+    assert positions(STRINGS.take(3)) == positions(np.zeros(3)) == []
+
+
+@pytest.mark.parametrize("ids", [False, True])
+def test_weights_go_with_their_pairs(ids):
+    sources = TEXT.ids(sides(ROWS)[0]) if ids else tf.constant(sides(ROWS)[0])
+    targets = TEXT.ids(sides(ROWS)[1]) if ids else tf.constant(sides(ROWS)[1])
+    weights = tf.constant([float(source.lstrip("s")) for source, _ in ROWS])
+    split = tf.data.Dataset.from_tensor_slices((sources, targets, weights))
+    data = batches(split, TEXT, TEXT, batch_tokens=500, max_length=(20, 30))
+    count = 0
+    for inputs, labels, weight in data:
+        count += len(labels)
+        assert weight.dtype == tf.float32 and weight.shape == labels.shape[:1]
+        for source, one in zip(TEXT.text(inputs["source_ids"]).numpy(), weight.numpy()):
+            assert float(source.lstrip(b"s")) == one
+    assert count == token_counts(split, TEXT, TEXT, (20, 30))["pairs"] > 100

@@ -19,10 +19,16 @@ an epoch of 5 million pairs resident memory stood at 862 MB in the first half mi
 about 600 MB of it TensorFlow itself (`experiments/benchmarks/data_memory.py`).
 
 Shapes are unknown to the graph, (None, None), so that other lengths do not retrace.
+
+The order of an epoch is a function of the seed and of the epoch's number, whatever came before, and so is noise;
+`data.position` says how a training that was interrupted finds its place again. Batches that it had already are made
+and thrown away, at the speed above. Only subword sampling (`TextProcessor.sampled`) has no seed.
 """
 
 import tensorflow as tf
 
+from tf_seq2seq.data.noise import with_noise
+from tf_seq2seq.data.position import DataPosition
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.errors import InputError
 
@@ -43,13 +49,15 @@ def batches(
     max_length=None,
     cache=False,
     window=WINDOW,
+    noise=(),
     prefetch=16,
 ):
     """Batches for `model.fit` (as they are) or `model.evaluate` (with `shuffle=False`).
 
     Training batches come in another order each epoch, where pairs meet other pairs of their length; the same
-    seed gives the same order. No pair is left out unless `max_length` says so: the last batch of a window may
-    be smaller. With `shuffle=False` the pairs keep their order, too, unless `bucket=True`.
+    seed gives the same order of the first epoch, of the second and so on. Each pass over the dataset is the next
+    epoch. No pair is left out unless `max_length` says so: the last batch of a window may be smaller. With
+    `shuffle=False` the pairs keep their order, too, unless `bucket=True`.
 
     >>> from tf_seq2seq.data.text import TextProcessor
     >>> text = TextProcessor("bytes")
@@ -66,7 +74,8 @@ def batches(
     ([[5, 6, 3]], [[2, 7]], [[7, 3]])
 
     Args:
-        split: tf.data.Dataset of (source, target): scalar strings, or ids (S,) and (T,) of any integer type.
+        split: tf.data.Dataset of (source, target): scalar strings, or ids (S,) and (T,) of any integer type; or of
+            (source, target, weight), where weight is how much the pair's tokens count in the loss, see `mixed`.
         source_text, target_text: `TextProcessor` of each side; may be left out for ids. One with a
             `max_length` cuts what is longer, so give a smaller `max_length` here to drop those pairs instead.
         batch_size: pairs a batch; or
@@ -79,27 +88,38 @@ def batches(
         cache: keeps the ids of the whole corpus in memory (for up to some million pairs): later epochs do not
             tokenise, and the whole corpus is one window. The first epoch begins when all is tokenised.
         window: W, pairs among which lengths are sorted and that are shuffled together.
+        noise: what is done to batches of training, see `data.noise`: a list of callables
+            ``noise(inputs, labels, seed (2,) int64) -> inputs, labels``.
         prefetch: batches made in advance.
 
     Returns:
         tf.data.Dataset of `({"source_ids": (B, S), "target_ids": (B, T)}, labels (B, T))`, int32, padded with
-        PAD; `target_ids` begin with START, `labels` end with END.
+        PAD; `target_ids` begin with START, `labels` end with END. Weights, if there are any, come third, (B,)
+        float32. Its `position` is a `DataPosition` of its own.
 
     Raises:
         InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` is not a dataset of pairs.
     """
-    _check(split, batch_size, batch_tokens, window)
+    _check(split, (source_text, target_text), batch_size, batch_tokens, window)
     bucket = shuffle if bucket is None else bucket
-    if shuffle and not cache:
-        split = split.shuffle(window, seed=seed, reshuffle_each_iteration=True)
-    windows = _windows(_chunks(split, source_text, target_text, max_length), None if cache else window)
-    if cache:
-        windows = windows.cache()
-    if cache and shuffle:
-        windows = _with_rows_shuffled(windows, seed)
-    cut = windows.map(lambda *ids: _cut(*ids, bucket, shuffle, batch_size, batch_tokens)).prefetch(1)
-    groups = cut.flat_map(lambda *ids: tf.data.Dataset.from_tensor_slices(ids))
-    return groups.map(_padded, num_parallel_calls=2, deterministic=True).prefetch(prefetch)
+    whole = _windows(_chunks(split, source_text, target_text, max_length), None).cache() if cache else None
+
+    def windows(epoch):
+        if cache:
+            return _with_rows_shuffled(whole, seed, epoch) if shuffle else whole
+        pairs = _with_pairs_shuffled(split, window, seed, epoch) if shuffle else split
+        return _windows(_chunks(pairs, source_text, target_text, max_length), window)
+
+    def of_epoch(epoch):
+        cut = windows(epoch).map(lambda *sides: _cut(sides, bucket, shuffle, batch_size, batch_tokens))
+        groups = cut.prefetch(1).flat_map(lambda *sides: tf.data.Dataset.from_tensor_slices(sides))
+        made = groups.map(_padded, num_parallel_calls=2, deterministic=True)
+        return _with_noise(made, noise, seed, epoch) if noise else made
+
+    position = DataPosition()
+    dataset = position.passes().flat_map(of_epoch).prefetch(prefetch)
+    dataset.position = position
+    return dataset
 
 
 def token_counts(split, source_text=None, target_text=None, max_length=None):
@@ -118,7 +138,7 @@ def token_counts(split, source_text=None, target_text=None, max_length=None):
         they are longer than `max_length`.
     """
     counts, total = [0, 0, 0], 0
-    for source, target in _chunks(split, source_text, target_text, None):
+    for source, target, *_ in _chunks(split, source_text, target_text, None):
         total += int(source.nrows())
         kept = source, target = _within((source, target), max_length)
         counts = [
@@ -128,9 +148,15 @@ def token_counts(split, source_text=None, target_text=None, max_length=None):
     return dict(zip(["pairs", "source_tokens", "target_tokens"], counts), dropped=total - counts[0])
 
 
-def _check(split, batch_size, batch_tokens, window):
-    if not isinstance(split, tf.data.Dataset) or len(tf.nest.flatten(split.element_spec)) != 2:
+def _are_strings(split):
+    return all(spec.dtype == tf.string for spec in split.element_spec[:2])
+
+
+def _check(split, texts, batch_size, batch_tokens, window):
+    if not isinstance(split, tf.data.Dataset) or len(tf.nest.flatten(split.element_spec)) not in (2, 3):
         raise InputError(f"a tf.data.Dataset of (source, target) is wanted, e.g. pairs.train, not {split!r}")
+    if _are_strings(split) and None in texts:
+        raise InputError("the pairs are strings: give source_text and target_text, a TextProcessor each")
     if (batch_size is None) == (batch_tokens is None):
         raise InputError("give one of batch_size (pairs) and batch_tokens (target tokens with padding)")
     if min(batch_size or batch_tokens, window) < 1:
@@ -140,17 +166,16 @@ def _check(split, batch_size, batch_tokens, window):
 
 
 def _chunks(split, source_text, target_text, max_length):
-    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, ending with END."""
-    are_strings = all(spec.dtype == tf.string for spec in split.element_spec)
-    if are_strings and (source_text is None or target_text is None):
-        raise InputError("the pairs are strings: give source_text and target_text, a TextProcessor each")
+    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, ending with END; weights (C, 1)."""
+    are_strings = _are_strings(split)
     chunks = split.batch(CHUNK) if are_strings else split.ragged_batch(CHUNK)
 
-    def ids(source, target):
+    def ids(source, target, *weights):
         source, target = _ids(source_text, source), _ids(target_text, target)
         if target_text is not None and not target_text.add_end:
             target = _with_end(target)  # labels end with END, whatever the processor does elsewhere
-        return _within((source, target), max_length)
+        weights = (tf.RaggedTensor.from_tensor(tf.cast(one, tf.float32)[:, None]) for one in weights)
+        return _within((source, target, *weights), max_length)
 
     return chunks.map(ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -170,13 +195,13 @@ def _with_end(rows):
     return tf.concat([rows.with_row_splits_dtype(tf.int64), ends], axis=1)
 
 
-def _within(pair, max_length):
+def _within(sides, max_length):
     if max_length is None:
-        return pair
+        return sides
     limits = max_length if isinstance(max_length, tuple | list) else (max_length, max_length)
-    fits = [ids.row_lengths() <= limit for ids, limit in zip(pair, limits)]
+    fits = [ids.row_lengths() <= limit for ids, limit in zip(sides, limits)]
     rows = tf.where(fits[0] & fits[1])[:, 0]
-    return tuple(tf.gather(ids, rows) for ids in pair)
+    return tuple(tf.gather(ids, rows) for ids in sides)
 
 
 def _windows(chunks, window):
@@ -185,31 +210,42 @@ def _windows(chunks, window):
     return chunks.batch(count).map(lambda *ids: tuple(rows.merge_dims(0, 1) for rows in ids))
 
 
-def _with_rows_shuffled(windows, seed):
-    seeds = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2)
-
-    def shuffled(ids, seed):
-        rows = tf.random.experimental.stateless_shuffle(tf.range(ids[0].nrows()), seed)
-        return tuple(tf.gather(side, rows) for side in ids)
-
-    return tf.data.Dataset.zip(windows, seeds).map(shuffled)
+def _with_pairs_shuffled(split, window, seed, epoch):
+    tf.random.set_seed(1)  # of the function that is traced here, so that the program's own has no say
+    drawn = tf.random.stateless_uniform([], [seed, epoch], maxval=tf.int64.max, dtype=tf.int64)
+    return split.shuffle(window, seed=drawn, reshuffle_each_iteration=False)
 
 
-def _cut(source, target, bucket, shuffle, batch_size, batch_tokens):
-    """A window cut into batches: ragged (batches, B, None) source and target.
+def _with_rows_shuffled(windows, seed, epoch):
+    def shuffled(*sides):
+        rows = tf.random.experimental.stateless_shuffle(tf.range(sides[0].nrows()), [seed, epoch])
+        return tuple(tf.gather(side, rows) for side in sides)
+
+    return windows.map(shuffled)
+
+
+def _with_noise(made, noise, seed, epoch):
+    def noisy(number, batch):
+        own = tf.random.experimental.stateless_fold_in(tf.stack([seed, epoch]), number)
+        return (*with_noise(noise, *batch[:2], own), *batch[2:])
+
+    return made.enumerate().map(noisy, num_parallel_calls=2, deterministic=True)
+
+
+def _cut(sides, bucket, shuffle, batch_size, batch_tokens):
+    """A window cut into batches: ragged (batches, B, None) for each of the sides.
 
     Batches are put in the order of where their first pair was before sorting; as the pairs came in random
     order, so do the batches.
     """
-    lengths = target.row_lengths()
-    order = tf.range(target.nrows())
+    sources, lengths = (side.row_lengths() for side in sides[:2])
+    order = tf.range(sides[1].nrows())
     if bucket:
-        sources = source.row_lengths()
         widest = 1 + tf.reduce_max(tf.concat([sources, [0]], axis=0))
         order = tf.argsort(lengths * widest + sources, stable=True)
         order = tf.cast(order, tf.int64)
     starts = _starts(tf.gather(lengths, order), batch_size, batch_tokens)
-    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts) for side in (source, target)]
+    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts) for side in sides]
     if bucket and shuffle:
         places = tf.argsort(tf.gather(order, starts))
         groups = [tf.gather(side, places) for side in groups]
@@ -232,8 +268,9 @@ def _starts(lengths, batch_size, batch_tokens):
     return tf.while_loop(lambda start, *_: start < rows, add, (start, 0, starts))[2].stack()
 
 
-def _padded(source, target):
+def _padded(source, target, *weights):
     labels = target.to_tensor(PAD)
     before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START)
     target_ids = tf.where(before == END, PAD, before)
-    return {"source_ids": source.to_tensor(PAD), "target_ids": target_ids}, labels
+    inputs = {"source_ids": source.to_tensor(PAD), "target_ids": target_ids}
+    return inputs, labels, *(one.values for one in weights)  # (B, 1) -> (B,)
