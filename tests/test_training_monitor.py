@@ -17,6 +17,7 @@ from tf_seq2seq.evaluation.alignments import plot_generated, png
 from tf_seq2seq.models import zoo
 from tf_seq2seq.training.budget import TimeBudget
 from tf_seq2seq.training.checkpoints import BestModel, Resume
+from tf_seq2seq.training.gates import gate_shares, gradient_norms
 from tf_seq2seq.training.losses import SequenceCrossEntropy
 from tf_seq2seq.training.monitor import Monitor
 
@@ -45,11 +46,14 @@ def run(tmp_path_factory):
     model.compile(keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=SequenceCrossEntropy(0.1))
     generator = TextGenerator(model, text, text, Greedy(max_length=5))
     split = tf.data.Dataset.from_tensor_slices(tuple(map(list, zip(*PAIRS))))
+    valid = batches(split, text, text, batch_size=5, shuffle=False)
     watch = Watch()
     callbacks = [
         TimeBudget(1000, peak=0.02, warmup_steps=1),
         watch,
-        Monitor(folder / "logs", generator, split, sample_count=20, shown=4, maps=2, every=2),
+        Monitor(
+            folder / "logs", generator, split, sample_count=20, shown=4, maps=2, every=2, inspected=valid
+        ),
         BestModel(folder / "best", "val_bleu", generator=generator),
         Resume(folder / "resume"),
     ]
@@ -57,7 +61,7 @@ def run(tmp_path_factory):
         batches(split, text, text, batch_size=5, shuffle=False).apply(
             tf.data.experimental.assert_cardinality(5)
         ),
-        validation_data=batches(split, text, text, batch_size=5, shuffle=False),
+        validation_data=valid,
         epochs=2,
         verbose=0,
         callbacks=callbacks,
@@ -106,6 +110,25 @@ def test_validation_curves_are_the_epochs_logs(run, events):
         found = points(events, "validation", f"scores/{tag}")
         assert [step for step, _ in found] == [5, 10]
         np.testing.assert_allclose([value for _, value in found], run[2][f"val_{tag}"], rtol=1e-5)
+
+
+def test_gates_and_gradients_of_the_first_batch_are_shown_each_epoch(run, events):
+    generator = run[1]
+    split = tf.data.Dataset.from_tensor_slices(tuple(map(list, zip(*PAIRS))))
+    batch = next(
+        iter(batches(split, generator.source_text, generator.target_text, batch_size=5, shuffle=False))
+    )
+    groups = {
+        "gates": gate_shares(generator.model, batch[0]),
+        "gradients": gradient_norms(generator.model, batch),
+    }
+    for group, numbers in groups.items():
+        tags = [tag for tag in events["train"].Tags()["tensors"] if tag.startswith(f"{group}/")]
+        assert sorted(tags) == sorted(f"{group}/{name}" for name in numbers)
+        for name, value in numbers.items():
+            found = points(events, "train", f"{group}/{name}")
+            assert [step for step, _ in found] == [5, 10]
+            assert found[1][1] == pytest.approx(value, rel=1e-4, abs=1e-6)
 
 
 def test_samples_are_text_in_a_table(events):

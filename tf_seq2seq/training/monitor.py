@@ -7,14 +7,17 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from tf_seq2seq.data.position import positions
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.evaluation.alignments import plot_generated, png
 from tf_seq2seq.evaluation.evaluate import generate_texts, read_pairs
 from tf_seq2seq.evaluation.report import samples_markdown
 from tf_seq2seq.evaluation.scores import corpus_bleu
+from tf_seq2seq.training.gates import gate_shares, gradient_norms
 
 _RUNS = ("train", "validation")
 _OF_TRAINING = ("learning_rate", "gradient_norm", "tokens_per_second")
+_INSPECTED = 32  # sentences
 
 
 class Monitor(keras.callbacks.Callback):
@@ -23,8 +26,9 @@ class Monitor(keras.callbacks.Callback):
     Every `every` steps: loss, perplexity and accuracy over just these steps, learning rate, tokens per second
     of training and, where ``model.log_gradient_norm`` is set, the gradient norm. At the end of an epoch: the
     same on the validation data and, with a generator, BLEU of the samples, some of them as text, and
-    attention maps of a few. BLEU also goes into the epoch's logs as ``val_bleu``, where `BestModel` and
-    `EarlyStopping` find it if they stand later in the list of callbacks.
+    attention maps of a few; with `inspected`, what share of each layer's gates is closed or open and the gradient's
+    norm in each layer, see `tf_seq2seq.training.gates`. BLEU also goes into the epoch's logs as ``val_bleu``, where
+    `BestModel` and `EarlyStopping` find it if they stand later in the list of callbacks.
 
     >>> monitor = Monitor("runs/first/logs", every=100)
     >>> monitor.every
@@ -41,6 +45,8 @@ class Monitor(keras.callbacks.Callback):
         every: steps between two points of the training curves.
         gradient_norm: whether the model shall compute the norm of its whole gradient at each step.
         batch_size: sentences generated at once.
+        inspected: batches, such as the validation data, of whose first one gates and gradients are shown; of up to 32
+            sentences, which takes about a second an epoch.
 
     Raises:
         InputError: if only one of generator and samples is given, or samples is empty.
@@ -58,6 +64,7 @@ class Monitor(keras.callbacks.Callback):
         every=50,
         gradient_norm=True,
         batch_size=64,
+        inspected=None,
     ):
         super().__init__()
         if (generator is None) != (samples is None):
@@ -72,6 +79,7 @@ class Monitor(keras.callbacks.Callback):
         self.every = every
         self.gradient_norm = gradient_norm
         self.batch_size = batch_size
+        self.inspected = inspected
         self._writers = {}
         self._step = None
         self._epoch_start = 0
@@ -104,6 +112,8 @@ class Monitor(keras.callbacks.Callback):
             logs["val_bleu"] = self._generate()
         scores = {name[4:]: value for name, value in logs.items() if name.startswith("val_")}
         self._write("validation", {name: scores[name] for name in scores if name not in _OF_TRAINING})
+        if self.inspected is not None:
+            self._inspect()
         for writer in self._writers.values():
             writer.flush()
 
@@ -139,6 +149,17 @@ class Monitor(keras.callbacks.Callback):
             means["perplexity"] = math.exp(min(means["perplexity"], 80.0))  # the tracker holds nats
         self._since = now
         return means
+
+    def _inspect(self):
+        places = [(position, position.epoch) for position in positions(self.inspected)]
+        batch = tf.nest.map_structure(lambda one: one[:_INSPECTED], next(iter(self.inspected)))
+        for position, epoch in places:
+            position.epoch = epoch  # looking into training data is no pass over them
+        groups = {"gates": gate_shares(self.model, batch[0]), "gradients": gradient_norms(self.model, batch)}
+        with self._writers["train"].as_default(step=self._step):
+            for group, numbers in groups.items():
+                for name, value in numbers.items():
+                    tf.summary.scalar(f"{group}/{name}", value)
 
     def _generate(self):
         sources, references = zip(*self.pairs)
