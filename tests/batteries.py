@@ -33,8 +33,17 @@ from tf_seq2seq.layers.stacked_cells import StackedCells
 from tf_seq2seq.models import zoo
 from tf_seq2seq.models.decoders import RNNDecoder
 from tf_seq2seq.models.encoders import RNNEncoder
+from tf_seq2seq.models.sampled_softmax import SampledSoftmax
+from tf_seq2seq.models.scheduled_sampling import (
+    ExponentialTeacher,
+    InverseSigmoidTeacher,
+    LinearTeacher,
+    ScheduledSampling,
+)
 from tf_seq2seq.models.seq2seq import Seq2Seq
+from tf_seq2seq.training.guided_alignment import GuidedAlignment
 from tf_seq2seq.training.losses import SequenceCrossEntropy
+from tf_seq2seq.training.r_drop import RDrop
 from tf_seq2seq.training.schedules import InverseSquareRootSchedule, Warmup
 
 SOURCE_V, TARGET_V = 13, 11
@@ -97,6 +106,14 @@ def only_even(ids, time, width):
     return (tf.range(width) % 2 == 0)[None]
 
 
+OBJECTIVES = {
+    "scheduled sampling": lambda: ScheduledSampling(InverseSigmoidTeacher(2.0), "likeliest", seed=3),
+    "scheduled at once": lambda: ScheduledSampling(LinearTeacher(0.1, 0.8, 0.1), exact=False),
+    "half a teacher": lambda: ScheduledSampling(0.5),
+    "r-drop": lambda: RDrop(alpha=3.0),
+    "sampled softmax": lambda: SampledSoftmax(samples=3, seed=2),
+    "guided alignment": lambda: GuidedAlignment(0.5, "squared_error", decay_steps=10),
+}
 OTHERS = {  # what Keras can save besides
     "ensemble": lambda: Ensemble([ZOO["luong2015"](), ZOO["plain"]()], [0.7, 0.3], combine="probs"),
     "unknowns": lambda: UnknownReplacement({"gato": "cat"}),
@@ -104,6 +121,9 @@ OTHERS = {  # what Keras can save besides
     "length penalty": lambda: LengthPenalty("average", alpha=0.7),
     "loss": lambda: SequenceCrossEntropy(label_smoothing=0.1),
     "inverse square root": lambda: InverseSquareRootSchedule(1e-3, warmup_steps=7),
+    "linear teacher": lambda: LinearTeacher(0.1, 0.9, 0.2),
+    "exponential teacher": lambda: ExponentialTeacher(0.9),
+    "inverse sigmoid teacher": lambda: InverseSigmoidTeacher(5.0),
     "warm-up": lambda: Warmup(keras.optimizers.schedules.CosineDecay(1e-3, 100), steps=7),
 }
 
@@ -239,5 +259,6 @@ LISTS = {
     "zoo": {name: lambda name=name: shared(name) for name in ZOO},
     "strategies": STRATEGIES,
     "constraints": CONSTRAINTS,
+    "objectives": OBJECTIVES,
     "others": OTHERS,
 }

@@ -65,6 +65,10 @@ class SampledSoftmax:
     def get_config(self):
         return {"samples": self.samples, "seed": self.seed}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
     def __call__(self, model, batch, training):
         """The objective, as `models.contracts` has it."""
         if not training:
@@ -84,7 +88,7 @@ class SampledSoftmax:
         return weighted_sums(losses, nll, right, token_weights(sample_weight, real))
 
 
-class Candidates(NamedTuple):
+class _Candidates(NamedTuple):
     """The part of a vocabulary that a batch is normalised over.
 
     Fields:
@@ -108,7 +112,7 @@ def draw_candidates(labels, vocab_size, samples, seed):
         seed: (2,) int32.
 
     Returns:
-        `Candidates`.
+        ids, log_chances, slots: `_Candidates`.
     """
     chances = tf.constant(chances_of_ranks(vocab_size, samples))
     certain = tf.tensor_scatter_nd_update(
@@ -120,7 +124,7 @@ def draw_candidates(labels, vocab_size, samples, seed):
     ids = tf.cast(tf.where(taken)[:, 0], tf.int32)
     log_chances = tf.math.log(tf.where(tf.gather(certain, ids), 1.0, tf.gather(chances, ids)))
     slots = tf.where(taken, tf.cumsum(tf.cast(taken, tf.int32)) - 1, tf.size(ids))
-    return Candidates(ids, log_chances, slots)
+    return _Candidates(ids, log_chances, slots)
 
 
 def chances_of_ranks(vocab_size, samples):

@@ -61,6 +61,10 @@ class GuidedAlignment:
     def get_config(self):
         return {"weight": self.weight, "cost": self.cost, "decay_steps": self.decay_steps}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
     def weight_at(self, step):
         """Weight of the cost at a step, () float32."""
         left = 1.0 if self.decay_steps is None else 1.0 - tf.cast(step, tf.float32) / self.decay_steps

@@ -44,6 +44,10 @@ class RDrop:
     def get_config(self):
         return {"alpha": self.alpha}
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
     def __call__(self, model, batch, training):
         """The objective, as `models.contracts` has it."""
         if not training:
