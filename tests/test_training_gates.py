@@ -54,8 +54,8 @@ KINDS = {"lstm": (lstm_gates, ["input", "forget", "output"], 2), "gru": (gru_gat
 def make_model(cell, **options):
     """A model with weights so large that many gates are saturated."""
     model = Seq2Seq(RNNEncoder(V, U, cell=cell, **options), RNNDecoder(V, U, depth=2, cell=cell))
-    for weight in model.weights:
-        weight.assign(8 * tf.random.stateless_normal(weight.shape, [len(weight.path), weight.shape[0]]))
+    for number, weight in enumerate(model.weights):
+        weight.assign(8 * tf.random.stateless_normal(weight.shape, [1, number]))
     return model
 
 
