@@ -58,18 +58,21 @@ def positions(dataset):
     True
 
     Args:
-        dataset: anything.
+        dataset: anything; of what is no tf.data.Dataset, such as one dealt to replicas, its attribute `batches`.
 
     Returns:
-        list of `DataPosition`: empty if `dataset` is no tf.data.Dataset, or none of those it reads is of `batches`.
+        list of `DataPosition`: empty if none of the datasets that it reads is of `batches`.
     """
     found, open_ends, seen = [], [dataset], set()
     while open_ends:
         one = open_ends.pop()
-        if not isinstance(one, tf.data.Dataset) or id(one) in seen:
+        if id(one) in seen:
             continue
         seen.add(id(one))
         if isinstance(getattr(one, "position", None), DataPosition):
             found.append(one.position)
-        open_ends.extend(reversed(one._inputs()))  # what every dataset must tell TensorFlow of itself
+        if isinstance(one, tf.data.Dataset):
+            open_ends.extend(reversed(one._inputs()))  # what every dataset must tell TensorFlow of itself
+        elif hasattr(one, "batches"):
+            open_ends.append(one.batches)
     return found

@@ -74,6 +74,15 @@ class TimeBudget(keras.callbacks.Callback):
         left = 1 - share if self.decay == "linear" else (1 + math.cos(math.pi * share)) / 2
         return self.peak * min((step + 1) / max(self.warmup_steps, 1), 1.0) * left
 
+    def get_state(self):
+        """What `Resume` keeps: the seconds used."""
+        return {"seconds": self.seconds_used}
+
+    def set_state(self, state):
+        """Goes on with the time that is left; stops `fit` if none is."""
+        self._used, self._since = state["seconds"], self._clock()
+        self._stop_when_used()
+
     def on_train_begin(self, logs=None):
         self._step = None
         self._used = 0.0
