@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_seq2seq.data.noise import WordDropout
 from tf_seq2seq.data.pipeline import batches
 from tf_seq2seq.data.subwords import train_subwords
 from tf_seq2seq.data.text import TextProcessor
-from tf_seq2seq.data.word_alignments import link_matrices, with_alignments
+from tf_seq2seq.data.vocabulary import UNK
+from tf_seq2seq.data.word_alignments import WordAlignments, link_matrices
 from tf_seq2seq.errors import InputError
 
 CORPUS = [
@@ -49,9 +51,10 @@ def linked_words(text_of, matrix):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_each_row_has_the_links_of_its_pair(make, shuffle):
     source_text, target_text = make(0), make(1)
-    plain = batches(dataset(), source_text, target_text, batch_size=3, shuffle=shuffle, seed=1)
+    noise = [WordAlignments(CORPUS, LINES, source_text, target_text)]
+    made = batches(dataset(), source_text, target_text, batch_size=3, shuffle=shuffle, seed=1, noise=noise)
     seen = []
-    for inputs, labels in with_alignments(plain, CORPUS, LINES, source_text, target_text):
+    for inputs, labels in made:
         alignments = inputs["alignments"].numpy()
         assert alignments.shape == (*labels.shape, inputs["source_ids"].shape[1])
         assert set(np.unique(alignments)) <= {0.0, 1.0}
@@ -76,25 +79,25 @@ def test_each_row_has_the_links_of_its_pair(make, shuffle):
     assert sorted(seen) == sorted(CORPUS)
 
 
-def test_a_file_a_dataset_weights_and_pairs_that_are_not_in_the_corpus(tmp_path):
+def test_a_file_a_dataset_weights_noise_and_pairs_that_are_not_in_the_corpus(tmp_path):
     text = words(0), words(1)
     path = tmp_path / "it.align"
     path.write_text("\n".join(LINES[:3]) + "\n", encoding="utf-8")
-    plain = batches(dataset(), *text, batch_size=4, shuffle=False)
-    weighted = plain.map(lambda inputs, labels: (inputs, labels, tf.ones([4])))
-    corpus = dataset().take(3)
-    ((inputs, _, weights),) = with_alignments(weighted, corpus, path, *text)
+    weighted = dataset().map(lambda source, target: (source, target, 2.0))
+    noise = [WordAlignments(dataset().take(3), path, *text), WordDropout(1.0, "both")]
+    ((inputs, _, weights),) = batches(weighted, *text, batch_size=4, shuffle=False, noise=noise)
     assert inputs["alignments"].numpy().sum((1, 2)).tolist() == [3, 4, 0, 0] and weights.shape == (4,)
+    assert (inputs["source_ids"].numpy()[:, 0] == UNK).all()
 
 
 def test_links_of_tokens_and_links_into_what_was_cut_off():
     text = subwords(0), subwords(1)
-    plain = batches(dataset().take(1), *text, batch_size=1, shuffle=False)
-    ((inputs, _),) = with_alignments(plain, CORPUS[:1], ["0-2 3-1"], *text, of="tokens")
+    noise = [WordAlignments(CORPUS[:1], ["0-2 3-1"], *text, of="tokens")]
+    ((inputs, _),) = batches(dataset().take(1), *text, batch_size=1, shuffle=False, noise=noise)
     assert np.argwhere(inputs["alignments"][0]).tolist() == [[1, 3], [2, 0]]
     short = words(0, max_length=3), words(1, max_length=3)
-    plain = batches(dataset().take(1), *short, batch_size=1, shuffle=False)
-    ((inputs, _),) = with_alignments(plain, CORPUS[:1], LINES[:1], *short)
+    noise = [WordAlignments(CORPUS[:1], LINES[:1], *short)]
+    ((inputs, _),) = batches(dataset().take(1), *short, batch_size=1, shuffle=False, noise=noise)
     assert inputs["alignments"][0].numpy().tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
@@ -122,15 +125,13 @@ def test_matrices_are_those_of_a_loop():
 )
 def test_a_wrong_file_is_told(lines, message):
     text = words(0), words(1)
-    plain = batches(dataset(), *text, batch_size=4, shuffle=False)
     with pytest.raises(InputError, match=re.escape(message)):
-        with_alignments(plain, CORPUS, lines, *text)
+        WordAlignments(CORPUS, lines, *text)
 
 
 def test_sampled_subwords_and_other_units_are_refused():
     text = subwords(0)
-    plain = batches(dataset(), text, text, batch_size=4, shuffle=False)
     with pytest.raises(InputError, match="have no fixed alignments"):
-        with_alignments(plain, CORPUS, LINES, text.sampled(0.1), text)
+        WordAlignments(CORPUS, LINES, text.sampled(0.1), text)
     with pytest.raises(InputError, match='links are of "words" or of "tokens"'):
-        with_alignments(plain, CORPUS, LINES, text, text, of="pieces")
+        WordAlignments(CORPUS, LINES, text, text, of="pieces")

@@ -23,7 +23,7 @@ _PUBLIC = {
     "data.mixing": ["mixed", "weighted"],
     "data.noise": ["WordDropout", "TokenDeletion", "SwitchOut", "LocalShuffle"],
     "data.pipeline": ["batches"],
-    "data.word_alignments": ["with_alignments"],
+    "data.word_alignments": ["WordAlignments"],
     "data.synthetic": ["SyntheticTask", "SYNTHETIC_TASKS"],
     "layers.attention": ["DotAttention", "GeneralAttention", "AdditiveAttention", "FixedContext"],
     "layers.attention_wrapper": ["AttentionWrapper"],

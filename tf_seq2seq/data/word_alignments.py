@@ -19,52 +19,60 @@ _LINK = re.compile(r"(\d+)-(\d+)")
 _CHUNK = 1_024  # pairs
 
 
-def with_alignments(batches, corpus, lines, source_text, target_text, *, of="words"):
+class WordAlignments:
     """Puts the alignments of a corpus's pairs into batches, under the inputs' key "alignments".
 
-    A batch's rows are found again in the corpus by their ids, so batches may be shuffled, bucketed and cut as they
-    like, and the corpus may hold more pairs than they do, in any order. A row that is not found there has no link:
-    sampled subwords, which are other ids at every turn, are refused, and noise is put into batches afterwards. Memory
+    Give it to `batches` as the first of `noise`. A batch's rows are found again in the corpus by their ids, so batches
+    may be shuffled, bucketed and cut as they like, and the corpus may hold more pairs than they do, in any order. A row
+    that is not found there has no link; sampled subwords, which are other ids at every turn, are refused. Memory
     holds the links of the whole corpus, about 150 bytes a pair.
 
     >>> from tf_seq2seq.data.pipeline import batches
     >>> from tf_seq2seq.data.text import TextProcessor
-    >>> text = TextProcessor("characters", vocabulary=TextProcessor.fit(["ab c"], "characters").vocabulary)
-    >>> corpus = [("a b", "b c")]
-    >>> sides = tf.data.Dataset.from_tensors(corpus[0])
-    >>> plain = batches(sides, text, text, batch_size=1)
-    >>> inputs, labels = next(iter(with_alignments(plain, corpus, ["0-1 1-0"], text, text)))
-    >>> inputs["alignments"][0].numpy().astype(int).tolist()  # "b", " c" and END look at "a", " b" and END
+    >>> text, corpus = TextProcessor.fit(["ab c"], "characters"), [("a b", "b c")]
+    >>> alignments = WordAlignments(corpus, ["0-1 1-0"], text, text)
+    >>> pairs = tf.data.Dataset.from_tensors(corpus[0])
+    >>> inputs, labels = next(iter(batches(pairs, text, text, batch_size=1, noise=[alignments])))
+    >>> inputs["alignments"][0].numpy().astype(int).tolist()  # "b", " ", "c" and END look at "a", " ", "b" and END
     [[0, 1, 1, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
 
     Args:
-        batches: dataset from `batches`, with or without sample weights.
         corpus: `tf.data.Dataset` or iterable of (source, target) strings, in the order of the lines.
         lines: path of a file of alignments, or an iterable of lines.
-        source_text, target_text: the `TextProcessor` that the batches were made with.
+        source_text, target_text: the `TextProcessor` that the batches are made with.
         of: "words": links are of the words that `word_spans` finds, as `GeneratedSentence.pairs` counts them: what
             stands between spaces, or the tokens of the split "words"; all tokens of one word are linked to all of the
             other. "tokens": links are of the processors' tokens.
-
-    Returns:
-        dataset like `batches`, its inputs with "alignments" (B, T, S) float32 of 0 and 1.
 
     Raises:
         InputError: for a line that is no alignment of its pair, for more or fewer lines than pairs, or for a processor
             that samples.
     """
-    if of not in ("words", "tokens"):
-        raise InputError(f'links are of "words" or of "tokens", not {of!r}')
-    if any(text.sampling is not None for text in (source_text, target_text)):
-        raise InputError("sampled subwords differ at every turn and have no fixed alignments: do not sample")
-    table = _table(corpus, lines, (source_text, target_text), of)
 
-    def add(inputs, labels, *weights):
-        shape = [tf.shape(ids)[axis] for ids, axis in ((labels, 0), (labels, 1), (inputs["source_ids"], 1))]
-        links = table.lookup(_keys(inputs["source_ids"], labels))
-        return {**inputs, "alignments": link_matrices(links, shape)}, labels, *weights
+    def __init__(self, corpus, lines, source_text, target_text, of="words"):
+        if of not in ("words", "tokens"):
+            raise InputError(f'links are of "words" or of "tokens", not {of!r}')
+        if any(text.sampling is not None for text in (source_text, target_text)):
+            raise InputError(
+                "sampled subwords differ at every turn and have no fixed alignments: do not sample"
+            )
+        self.table = _table(corpus, lines, (source_text, target_text), of)
 
-    return batches.map(add, num_parallel_calls=2, deterministic=True)
+    def __call__(self, inputs, labels, seed=None):
+        """The batch with alignments.
+
+        Args:
+            inputs: {"source_ids": (B, S), ...} int32, before any noise.
+            labels: (B, T) int32.
+            seed: what a noise draws from; nothing is drawn here.
+
+        Returns:
+            inputs with "alignments" (B, T, S) float32 of 0 and 1, and labels.
+        """
+        source_ids = inputs["source_ids"]
+        shape = [tf.shape(labels)[0], tf.shape(labels)[1], tf.shape(source_ids)[1]]
+        links = self.table.lookup(_keys(source_ids, labels))
+        return {**inputs, "alignments": link_matrices(links, shape)}, labels
 
 
 def link_matrices(links, shape):
@@ -161,6 +169,8 @@ def _token_links(line, source, target, number):
                 f"line {number} of the alignments has {link!r}, but its pair has {len(source[0])} source and "
                 f"{len(target[0])} target words; give lines like '0-0 1-2', of the same sentences in this order"
             )
-        from_source, from_target = (words[place : place + 1] for (words, _), place in sides)
-        links += [f"{s}-{t}" for t in sum(from_target, []) for s in sum(from_source, [])]
+        from_source, from_target = (
+            [token for word in words[place : place + 1] for token in word] for (words, _), place in sides
+        )
+        links += [f"{s}-{t}" for t in from_target for s in from_source]
     return " ".join(links)

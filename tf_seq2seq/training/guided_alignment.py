@@ -26,7 +26,7 @@ class GuidedAlignment:
         loss = sum_t (loss_t + weight cost_t)
 
     A token that is aligned to nothing, such as END, costs nothing. The alignments come in the batch's inputs, under
-    "alignments": (B, T, S), as `with_alignments` puts them there. Training logs "alignment_cost", a mean over aligned
+    "alignments": (B, T, S), as `WordAlignments` puts them there. Training logs "alignment_cost", a mean over aligned
     tokens; validation is plain likelihood.
 
     >>> objective = GuidedAlignment(weight=0.5, decay_steps=1000)
@@ -122,7 +122,7 @@ def _check(inputs, looked):
     if "alignments" not in inputs:
         raise InputError(
             "GuidedAlignment needs alignments in each batch: inputs['alignments'] (B, T, S); "
-            "with_alignments reads a file of them"
+            "WordAlignments reads a file of them"
         )
     if looked is None:
         raise InputError("GuidedAlignment guides attention, which this model has none of; try luong2015")
