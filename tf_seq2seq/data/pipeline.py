@@ -98,9 +98,14 @@ def batches(
         float32. Its `position` is a `DataPosition` of its own.
 
     Raises:
-        InputError: if not exactly one of `batch_size` and `batch_tokens` is given, or `split` is not a dataset of pairs.
+        InputError: if not exactly one of `batch_size` and `batch_tokens` is given, `split` is not a dataset of pairs, or
+            a `sampled` text shall be cached.
     """
     _check(split, (source_text, target_text), batch_size, batch_tokens, window)
+    if cache and any(getattr(text, "sampling", None) is not None for text in (source_text, target_text)):
+        raise InputError(
+            "a sampled text draws another segmentation each epoch, which cache=True would keep out"
+        )
     bucket = shuffle if bucket is None else bucket
     whole = _windows(_chunks(split, source_text, target_text, max_length), None).cache() if cache else None
 

@@ -1,8 +1,18 @@
 """Learning rates that depend on the step; one step is one update of the weights.
 
-What follows the warm-up is any Keras schedule: `keras.optimizers.schedules.PolynomialDecay(rate, steps, 0.0)`
-falls linearly to zero, `CosineDecay(rate, steps)` along a half cosine, `PiecewiseConstantDecay` in steps. A
-rate that falls with the clock instead is `tf_seq2seq.training.budget.TimeBudget`.
+What follows the warm-up is any Keras schedule, of ``keras.optimizers.schedules``::
+
+    falls linearly to zero             Warmup(PolynomialDecay(rate, steps, 0.0), warmup)
+    along a half cosine                Warmup(CosineDecay(rate, steps), warmup)
+    a cosine, again and again          CosineDecayRestarts(rate, steps)
+    in stairs                          PiecewiseConstantDecay([4000, 8000], [1e-3, 5e-4, 2.5e-4])
+    with the root of the step          InverseSquareRootSchedule(peak, warmup), noam_schedule(units, warmup)
+
+An optimizer takes each for its learning rate: ``keras.optimizers.Adam(noam_schedule(512))``. A rate that waits for a
+score is a callback beside an optimizer with a number for its rate: ``keras.callbacks.ReduceLROnPlateau("val_loss",
+factor=0.5, patience=2)``; for a score that shall rise, ``"val_bleu", mode="max"``, behind `Monitor` in the list.
+``keras.callbacks.EarlyStopping("val_bleu", mode="max", patience=5, restore_best_weights=True)`` ends training in the same
+way. A rate that falls with the clock is `tf_seq2seq.training.budget.TimeBudget`.
 """
 
 import keras
