@@ -39,6 +39,15 @@ class SampledSoftmax:
     mean over the vocabulary estimated without bias; "perplexity" of training is the estimate, "accuracy" is among
     candidates, and metrics given to `compile` see validation only.
 
+    Time of a step and largest memory of the process, 640 target tokens, 256 units, Adam, one core; the rest is mostly
+    the update, which moves the whole projection::
+
+        vocabulary             full      8,192 samples    2,048 samples
+        50,000 tied      373 ms 1.25 GiB  141 ms 1.19 GiB  108 ms 1.13 GiB
+        50,000           379 ms 1.36 GiB  174 ms 1.45 GiB  130 ms 1.40 GiB
+        100,000 tied     673 ms 1.71 GiB  151 ms 1.49 GiB  113 ms 1.35 GiB
+        100,000          756 ms 1.98 GiB  252 ms 1.96 GiB  209 ms 1.96 GiB
+
     A token's probability takes ids for ranks: as vocabularies here are made, frequent tokens come first.
 
     >>> SampledSoftmax(samples=4096).get_config()
