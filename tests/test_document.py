@@ -56,7 +56,7 @@ def plain_model(arrays, depth):
     encoder, decoder = model.encoder, model.decoder
     encoder.embeddings.assign(source)
     decoder.embeddings.assign(target)
-    decoder.projection_kernel.assign(arrays["weights/projection_kernel"])
+    decoder.projection_kernel.assign(arrays["weights/projection_kernel"].T)
     decoder.projection_bias.assign(arrays["weights/projection_bias"])
     cells = {"encoder": encoder.layers_forward, "decoder": decoder.wrapper.cells.cells}
     for side, layers in cells.items():

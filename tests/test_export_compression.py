@@ -103,7 +103,7 @@ def test_a_tied_projection_is_stored_once():
     assert sizes.count(60 * 24) == 1
     decoder = small.decoder
     np.testing.assert_array_equal(
-        tf.identity(decoder.projection_kernel)[:, :60], tf.transpose(tf.identity(decoder.embeddings))
+        tf.identity(decoder.columns)[:, :60], tf.transpose(tf.identity(decoder.embeddings))
     )
 
 

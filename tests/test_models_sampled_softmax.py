@@ -57,7 +57,7 @@ def test_with_all_tokens_as_candidates_it_is_the_full_softmax(tied, label_smooth
 
 
 def projection(kernel):
-    """What the estimate reads of a decoder: kernel (D, V)."""
+    """What the estimate reads of a decoder: a vector a token, (V, D)."""
     return SimpleNamespace(vocab_size=V, output_vectors=lambda: kernel, projection_bias=tf.zeros([V]))
 
 
@@ -94,7 +94,7 @@ def test_the_normalizer_is_unbiased(samples):
     """exp(loss + o_y), the estimate of sum_v exp(o_v), is right on average."""
     logits = np.random.default_rng(0).normal(size=V).astype("float32")
     labels = tf.constant([5, 250, 17])
-    decoder = projection(logits[None])
+    decoder = projection(logits[:, None])
 
     @tf.function
     def estimate(seed):

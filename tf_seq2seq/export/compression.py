@@ -26,6 +26,7 @@ from tf_seq2seq.models.seq2seq import Seq2Seq
 
 WEIGHTS = ("bfloat16", "int8")
 _SMALLEST = 1024  # weights of a matrix that is worth it
+_BY_ROW = ("embeddings", "projection_kernel")  # a row a token
 _numbers = itertools.count()
 
 
@@ -48,7 +49,7 @@ def compressed(model, weights):
     for layer in copy._flatten_layers():
         for name, value in [*vars(layer).items()]:
             if _worth_it(value):
-                weight = _stored(value.numpy(), weights, name == "embeddings", kept)
+                weight = _stored(value.numpy(), weights, name in _BY_ROW, kept)
                 object.__setattr__(layer, name, weight)
                 tracked += [weight, *weight.parts]
     return copy, tracked

@@ -25,6 +25,7 @@ class _Attention(keras.layers.Layer):
     """Energies are a concrete class's matter, all else is shared."""
 
     reads_query = True
+    bilinear = False  # whether energies are query times keys
 
     def build(self, query_size, memory_size):
         self.memory_size = memory_size
@@ -58,15 +59,18 @@ class _Attention(keras.layers.Layer):
         """
         return self.attend(query, memory, state)
 
-    def attend(self, query, memory, state=()):
-        """The same as calling the layer, in the dtype of the query."""
+    def attend(self, query, memory, state=(), known=()):
+        """The same as calling the layer, in the dtype of the query; `known`, if any, is added to energies and context."""
         if len(query.shape) == 2:
-            context, alignments, state = self.attend(tf.expand_dims(query, 1), memory, state)
+            known = [tf.expand_dims(one, 1) for one in known]
+            context, alignments, state = self.attend(tf.expand_dims(query, 1), memory, state, known)
             return tf.squeeze(context, 1), tf.squeeze(alignments, 1), state
         keys, values = (tf.cast(memory[name], query.dtype) for name in ("keys", "values"))
         energies, mask = self.energies(query, keys), tf.expand_dims(memory["mask"], 1)
+        energies = energies + known[0] if known else energies
         alignments = masked_softmax(energies, mask)  # (N, T, S)
-        return tf.matmul(tf.cast(alignments, query.dtype), values), alignments, state
+        context = tf.matmul(tf.cast(alignments, query.dtype), values)
+        return context + known[1] if known else context, alignments, state
 
 
 def masked_softmax(energies, mask):
@@ -96,6 +100,8 @@ class DotAttention(_Attention):
 
     Source: Luong, Pham and Manning 2015, equation 8, "dot".
     """
+
+    bilinear = True
 
     def build(self, query_size, memory_size):
         if query_size != memory_size:
@@ -127,6 +133,8 @@ class GeneralAttention(_Attention):
 
     Source: Luong, Pham and Manning 2015, equation 8, "general".
     """
+
+    bilinear = True
 
     def build(self, query_size, memory_size):
         super().build(query_size, memory_size)

@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
-from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
+from tf_seq2seq.layers.attention_loop import attention_loop
+from tf_seq2seq.layers.unroll import swap_time
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
@@ -96,6 +97,10 @@ class AttentionWrapper(keras.layers.Layer):
             )
         if self.every_layer and self.position != "before":
             raise ValueError('every_layer needs the context before the cells move: position="before"')
+        if (self.input_feeding or self.position == "before") and self.cells.residual(0):
+            raise ValueError(
+                "the lowest layer's inputs are joined with what attention gives: residual_from is 1 or more"
+            )
         if not self.readout and self.readout_size != self.cells.units:
             raise ValueError(f"without a readout the output has the cells' {self.cells.units} units")
 
@@ -139,16 +144,18 @@ class AttentionWrapper(keras.layers.Layer):
         self.readout_kernel = self.add_weight(
             shape=(rows, columns), initializer="glorot_uniform", name="readout_kernel"
         )
+        self.readout_bias = None
         if self.readout == "maxout":
             self.readout_bias = self.add_weight(shape=(columns,), initializer="zeros", name="readout_bias")
 
     @property
-    def _query_layer(self):
+    def query_layer(self):
+        """Number of the layer whose state is the query of an attention before the cells."""
         return 0 if self.every_layer else -1
 
     @property
     def _query_units(self):
-        return self.cells.cells[self._query_layer].units
+        return self.cells.cells[self.query_layer].units
 
     def memory(self, values, mask):
         """What every step reads of the source: the attention's memory of (N, S, U) values, or ()."""
@@ -195,7 +202,7 @@ class AttentionWrapper(keras.layers.Layer):
         return output, state, alignments
 
     def _step_before(self, inputs, state, memory, noise):
-        query = tf.cast(state["cells"][self._query_layer][0], inputs.dtype)
+        query = tf.cast(state["cells"][self.query_layer][0], inputs.dtype)
         context, alignments, carried = self.attention.attend(query, memory, state["attention"])
         joined = tf.concat([inputs, context], axis=-1)
         hidden, cells = self.cells.step(joined, state["cells"], noise, context if self.every_layer else None)
@@ -203,13 +210,16 @@ class AttentionWrapper(keras.layers.Layer):
         return output, {**state, "cells": cells, "attention": carried}, alignments
 
     def _read_out(self, context, hidden, inputs):
+        if not self.readout:
+            return hidden
+        joined = [context, hidden, inputs] if self.readout == "maxout" else [context, hidden]
+        return self.activated(affine(tf.concat(joined, axis=-1), self.readout_kernel, self.readout_bias))
+
+    def activated(self, products):
+        """The readout of its products: tanh, or for "maxout" the larger of two, (..., 2D) -> (..., D)."""
         if self.readout == "attentional":
-            return tf.tanh(affine(tf.concat([context, hidden], axis=-1), self.readout_kernel))
-        if self.readout == "maxout":
-            joined = tf.concat([context, hidden, inputs], axis=-1)
-            first, second = tf.split(affine(joined, self.readout_kernel, self.readout_bias), 2, axis=-1)
-            return tf.maximum(first, second)
-        return hidden
+            return tf.tanh(products)
+        return tf.maximum(*tf.split(products, 2, axis=-1))
 
     def sequence(self, inputs, state, memory=(), training=False):
         """Moves over a whole sequence.
@@ -231,7 +241,7 @@ class AttentionWrapper(keras.layers.Layer):
             return self._sequence_after(inputs, state, memory, noise)
         if not self.attention.reads_query and not self.every_layer and self.position == "before":
             return self._sequence_before(inputs, state, memory, noise)
-        return self._loop(inputs, state, memory, noise)
+        return attention_loop(self, inputs, state, memory, noise)
 
     def _run_cells(self, inputs, state, noise):
         outputs, cells = self.cells.sequence(swap_time(inputs), state["cells"], noise=noise)
@@ -248,17 +258,3 @@ class AttentionWrapper(keras.layers.Layer):
         hidden, cells = self._run_cells(tf.concat([inputs, context], axis=-1), state, noise)
         outputs = self._read_out(context, hidden, inputs)
         return outputs, {**state, "cells": cells, "attention": carried}, alignments
-
-    def _loop(self, inputs, state, memory, noise):
-        time_major = swap_time(inputs)
-        at = time_slices((time_major, noise))
-
-        def step(time, state):
-            inputs, noise = at(time)
-            output, state, alignments = self.step(inputs, state, memory, noise)
-            return (output, alignments if self.attention.reads_query else ()), state
-
-        output = tf.TensorSpec([None, self.readout_size], inputs.dtype)
-        specs = (output, tf.TensorSpec([None, None], tf.float32) if self.attention.reads_query else ())
-        (outputs, alignments), state = unroll(step, state, tf.shape(time_major)[0], specs)
-        return swap_time(outputs), state, swap_time(alignments) if self.attention.reads_query else None

@@ -5,9 +5,11 @@ Shapes: **B** batch (rows), **E** input size, **U** units, **G** size of the pro
 A *cell* has `units`, `state_sizes` (one entry a state tensor), `recurrent_inputs` (how many matrices of U columns its
 recurrent kernel reads) and::
 
-    project(inputs (..., E))            -> projected (..., G)   free of the state
-    step(projected (B, G), state)       -> output (B, U), state, recurrent inputs
-    recurrent_gradient(inputs, d)       -> gradient of the recurrent kernel from whole sequences
+    input_kernel(dtype)                     -> (E, G)
+    project(inputs (..., E))                -> projected (..., G) = inputs @ input_kernel + bias, free of the state
+    recurrent_kernels(dtype)                -> the matrices that the recurrent inputs are multiplied by
+    step(projected (B, G), state, products) -> output (B, U), state, recurrent inputs
+    recurrent_gradients(inputs, d)          -> gradients of the recurrent kernels from whole sequences
 
 Gates and the LSTM's cell are computed in float32 whatever the compute dtype is; products run in the compute dtype.
 """
@@ -16,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
+from tf_seq2seq.layers.loop_products import product_over_time
 
 
 class _Cell(keras.layers.Layer):
@@ -43,9 +46,21 @@ class _Cell(keras.layers.Layer):
         """A state of zeros: a tuple of (rows, U) tensors."""
         return tuple(tf.zeros([rows, size], self.compute_dtype) for size in self.state_sizes)
 
+    def input_kernel(self, dtype):
+        """The kernel of the input projection, (E, G)."""
+        return tf.cast(self.kernel, dtype)
+
     def project(self, inputs):
         """Projects inputs (..., E) -> (..., G), in the inputs' dtype."""
-        return affine(inputs, self.kernel, self.bias)
+        return affine(inputs, self.input_kernel(inputs.dtype), self.bias)
+
+    def recurrent_kernels(self, dtype):
+        """The matrices that `step` multiplies its recurrent inputs by."""
+        return (tf.cast(self.recurrent_kernel, dtype),)
+
+    def products(self, dtype):
+        """How `step` multiplies, unless it is told otherwise: a function (B, U) -> (B, width) a recurrent kernel."""
+        return [lambda x, kernel=kernel: tf.matmul(x, kernel) for kernel in self.recurrent_kernels(dtype)]
 
     def call(self, inputs, state):
         """One step: inputs (B, E) -> output (B, U) and state, as `keras.layers.RNN` calls a cell."""
@@ -54,15 +69,6 @@ class _Cell(keras.layers.Layer):
 
     def _drawn(self, shape, dtype):
         return tf.cast(self.recurrent_initializer(shape, "float32"), dtype)  # QR knows no bfloat16
-
-    def _kernel(self, dtype, kernel):
-        return tf.cast(self.recurrent_kernel if kernel is None else kernel, dtype)
-
-
-def _product_over_time(inputs, gradients):
-    """(T, B, U), (T, B, G) -> sum over T and B of the outer products, (U, G)."""
-    rows = lambda x: tf.reshape(x, [-1, x.shape[-1]])
-    return tf.matmul(rows(inputs), rows(gradients), transpose_a=True)
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
@@ -109,13 +115,13 @@ class LSTMCell(_Cell):
         self.bias.assign(tf.repeat([0.0, self.forget_bias, 0.0, 0.0], units))
         self.built = True
 
-    def step(self, projected, state, kernel=None):
+    def step(self, projected, state, products=None):
         """One step on a projected input.
 
         Args:
             projected: (B, 4U), from `project`.
             state: (hidden (B, U), cell (B, U)).
-            kernel: stands in for the recurrent kernel, e.g. with its gradient stopped.
+            products: stands in for `products`, e.g. with the kernel's gradient left out.
 
         Returns:
             output (B, U) in `projected`'s dtype, (hidden, cell) in the dtypes that came in, and what the recurrent
@@ -123,8 +129,8 @@ class LSTMCell(_Cell):
         """
         hidden, memory = state
         read = tf.cast(hidden, projected.dtype)
-        gates = tf.cast(projected + tf.matmul(read, self._kernel(read.dtype, kernel)), tf.float32)
-        i, f, g, o = self._split(gates)  # (B, 4U) -> 4 of (B, U)
+        (product,) = products or self.products(read.dtype)
+        i, f, g, o = self._split(tf.cast(projected + product(read), tf.float32))  # (B, 4U) -> 4 of (B, U)
         new = tf.sigmoid(f) * tf.cast(memory, tf.float32) + tf.sigmoid(i) * tf.tanh(g)
         output = tf.cast(tf.sigmoid(o) * tf.tanh(new), projected.dtype)
         return output, (tf.cast(output, hidden.dtype), tf.cast(new, memory.dtype)), (read,)
@@ -136,9 +142,9 @@ class LSTMCell(_Cell):
             tf.split(gates, [self.units] * 4 + [more], axis=-1)[:4] if more else tf.split(gates, 4, axis=-1)
         )
 
-    def recurrent_gradient(self, inputs, gradients):
+    def recurrent_gradients(self, inputs, gradients):
         """Gradient (U, 4U) of the recurrent kernel from ``(hidden (T, B, U),)`` and d projected (T, B, 4U)."""
-        return _product_over_time(inputs[0], gradients)
+        return [product_over_time(inputs[0], gradients)]
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
@@ -187,56 +193,58 @@ class GRUCell(_Cell):
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias")
         self.built = True
 
-    def project(self, inputs):
-        """Projects inputs (..., E) -> (..., 3U), or (..., 4U) with b_u as the last block if `reset_after`."""
-        if not self.reset_after:
-            return super().project(inputs)
-        return affine(inputs, tf.pad(self.kernel, [[0, 0], [0, self.units]]), self.bias)
+    def input_kernel(self, dtype):
+        """The kernel of the input projection: (E, 3U), or (E, 4U) with zeros beside b_u if `reset_after`."""
+        kernel = tf.cast(self.kernel, dtype)
+        return tf.pad(kernel, [[0, 0], [0, self.units]]) if self.reset_after else kernel
 
-    def step(self, projected, state, kernel=None):
+    def recurrent_kernels(self, dtype):
+        """(U, 3U) if `reset_after`, else the gates' (U, 2U) and the candidate's (U, U)."""
+        kernel = tf.cast(self.recurrent_kernel, dtype)
+        return (
+            (kernel,) if self.reset_after else tuple(tf.split(kernel, [2 * self.units, self.units], axis=-1))
+        )
+
+    def step(self, projected, state, products=None):
         """One step on a projected input.
 
         Args:
             projected: (B, G), from `project`.
             state: (hidden (B, U),).
-            kernel: stands in for the recurrent kernel, e.g. with its gradient stopped.
+            products: stand in for `products`, e.g. with the kernels' gradients left out.
 
         Returns:
-            output (B, U) in `projected`'s dtype, (hidden,) in the dtype that came in, and what the recurrent kernel
+            output (B, U) in `projected`'s dtype, (hidden,) in the dtype that came in, and what the recurrent kernels
             read, ``(hidden,)`` or ``(hidden, r * hidden)``.
         """
         (hidden,) = state
         read = tf.cast(hidden, projected.dtype)
-        kernel = self._kernel(read.dtype, kernel)
         step = self._step_after if self.reset_after else self._step_before
-        update, candidate, inputs = step(projected, read, kernel)
+        update, candidate, inputs = step(projected, read, *(products or self.products(read.dtype)))
         hidden32 = tf.cast(hidden, tf.float32)
         output = tf.cast(candidate + update * (hidden32 - candidate), projected.dtype)
         return output, (tf.cast(output, hidden.dtype),), inputs
 
-    def _step_after(self, projected, read, kernel):
+    def _step_after(self, projected, read, product):
         units = self.units
-        gates, recurrent = tf.split(tf.matmul(read, kernel), [2 * units, units], axis=-1)
+        gates, recurrent = tf.split(product(read), [2 * units, units], axis=-1)
         gates = tf.sigmoid(tf.cast(projected[:, : 2 * units] + gates, tf.float32))
         reset, update = tf.split(gates, 2, axis=-1)
         recurrent = tf.cast(projected[:, 3 * units :] + recurrent, tf.float32)
         candidate = tf.tanh(tf.cast(projected[:, 2 * units : 3 * units], tf.float32) + reset * recurrent)
         return update, candidate, (read,)
 
-    def _step_before(self, projected, read, kernel):
+    def _step_before(self, projected, read, gates_product, candidate_product):
         units = self.units
-        gates = tf.sigmoid(
-            tf.cast(projected[:, : 2 * units] + tf.matmul(read, kernel[:, : 2 * units]), tf.float32)
-        )
+        gates = tf.sigmoid(tf.cast(projected[:, : 2 * units] + gates_product(read), tf.float32))
         reset, update = tf.split(gates, 2, axis=-1)
         kept = tf.cast(reset, read.dtype) * read
-        candidate = tf.tanh(
-            tf.cast(projected[:, 2 * units :] + tf.matmul(kept, kernel[:, 2 * units :]), tf.float32)
-        )
+        candidate = tf.tanh(tf.cast(projected[:, 2 * units :] + candidate_product(kept), tf.float32))
         return update, candidate, (read, kept)
 
-    def recurrent_gradient(self, inputs, gradients):
-        """Gradient (U, 3U) of the recurrent kernel from the recurrent inputs (T, B, U) and d projected (T, B, G)."""
+    def recurrent_gradients(self, inputs, gradients):
+        """Gradients of the recurrent kernels from the recurrent inputs (T, B, U) and d projected (T, B, G)."""
         gates, last = gradients[..., : 2 * self.units], gradients[..., -self.units :]
-        parts = _product_over_time(inputs[0], gates), _product_over_time(inputs[-1], last)
-        return tf.concat(parts, axis=-1)
+        if self.reset_after:
+            return [product_over_time(inputs[0], tf.concat([gates, last], axis=-1))]
+        return [product_over_time(one, d) for one, d in zip(inputs, (gates, last))]

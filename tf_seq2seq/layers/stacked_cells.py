@@ -64,13 +64,14 @@ class StackedCells(keras.layers.Layer):
             input_size = cell.units
 
     def _check_residual(self, number, input_size, units):
-        if self._residual(number) and input_size != units:
+        if self.residual(number) and input_size != units:
             raise ValueError(
                 f"layer {number} adds its input of size {input_size} to its output of size {units}; "
                 "give them one size or set residual_from to a layer above"
             )
 
-    def _residual(self, number):
+    def residual(self, number):
+        """Whether a layer adds its input to its output."""
         return self.residual_from is not None and number >= self.residual_from
 
     @property
@@ -150,6 +151,6 @@ class StackedCells(keras.layers.Layer):
                 inputs = inputs * noise[number - 1]
             joined = inputs if context is None or not number else tf.concat([inputs, context], axis=-1)
             output, after = run(cell, joined, before)
-            inputs = output + inputs if self._residual(number) else output
+            inputs = output + inputs if self.residual(number) else output
             states.append(after)
         return inputs, tuple(states)

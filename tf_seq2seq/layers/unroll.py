@@ -6,6 +6,8 @@ Shapes: **B** batch, **T** steps, **U** units, **G** size of a cell's projected 
 
 import tensorflow as tf
 
+from tf_seq2seq.layers.loop_products import in_loop, kernels_after
+
 
 def swap_time(sequences):
     """(B, T, ...) -> (T, B, ...) and back, for each tensor of a nest."""
@@ -89,12 +91,8 @@ def run_cell(cell, inputs, state, mask=None):
 def run_cells(cells, inputs, states, mask=None):
     """Runs cells over a sequence each, side by side in one loop, which halves what the loop itself costs for two.
 
-    All input projections of a cell are one product before the loop. The gradient of the recurrent kernel is one product
-    after the loop, too, instead of a sum carried through it::
-
-        d recurrent_kernel = sum_t recurrent_input_t' d projected_t = X' dP
-
-    which holds as the cell adds ``recurrent_input_t @ recurrent_kernel`` to its projected input.
+    All input projections of a cell are one product before the loop, and so is the gradient of the recurrent kernel after
+    it (`loop_products`).
 
     Args:
         cells, inputs, states: lists of as many; one of each as `run_cell` has it.
@@ -103,41 +101,29 @@ def run_cells(cells, inputs, states, mask=None):
     Returns:
         A list with outputs (T, B, U) and the last state of each cell.
     """
-    kernels = [tf.convert_to_tensor(cell.recurrent_kernel) for cell in cells]
+    dtype = inputs[0].dtype
+    kernels = [cell.recurrent_kernels(dtype) for cell in cells]
     reads = [[] for _ in cells]  # filled after the loop, before any gradient is asked for
     projected = [
-        _gradient_after_loop(cell, cell.project(one), kernel, read)
+        kernels_after(cell.project(one), kernel, lambda d, c=cell, r=read: c.recurrent_gradients(r[0], d))
         for cell, one, kernel, read in zip(cells, inputs, kernels, reads)
     ]
     at = time_slices((projected, () if mask is None else mask[:, :, None]))
-    kernels = [tf.stop_gradient(kernel) for kernel in kernels]
+    products = [[in_loop(one) for one in kernel] for kernel in kernels]
 
     def step(time, states):
         projected, valid = at(time)
-        moved = [cell.step(*one) for cell, *one in zip(cells, projected, states, kernels)]
+        moved = [cell.step(*one) for cell, *one in zip(cells, projected, states, products)]
         outputs, new, recurrent_inputs = map(list, zip(*moved))
         if mask is not None:
             new = tf.nest.map_structure(lambda n, old: tf.where(valid, n, old), new, states)
             outputs = [tf.where(valid, one, tf.zeros([], one.dtype)) for one in outputs]
-        return (outputs, recurrent_inputs), new
+        return (outputs, tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
 
-    specs = [tf.TensorSpec([None, cell.units], one.dtype) for cell, one in zip(cells, projected)]
+    specs = [tf.TensorSpec([None, cell.units], dtype) for cell in cells]
     read_specs = [(spec,) * cell.recurrent_inputs for cell, spec in zip(cells, specs)]
     steps = tf.shape(inputs[0])[0]
     (outputs, recurrent_inputs), states = unroll(step, list(states), steps, (specs, read_specs))
     for read, one in zip(reads, recurrent_inputs):
         read.append(one)
     return list(zip(outputs, states))
-
-
-def _gradient_after_loop(cell, projected, kernel, read):
-    """Identity on `projected`; its gradient is the kernel's, too, once `read` holds the recurrent inputs."""
-
-    @tf.custom_gradient
-    def route(projected, kernel):
-        def gradient(upstream):
-            return upstream, tf.cast(cell.recurrent_gradient(read[0], upstream), kernel.dtype)
-
-        return tf.identity(projected), gradient
-
-    return route(projected, kernel)

@@ -133,13 +133,14 @@ class RNNDecoder(keras.layers.Layer):
         self.wrapper.build(self.embedding_size, values_size)
         if not self.tied:
             self.projection_kernel = self.add_weight(
-                shape=(self.wrapper.readout_size, self.vocab_size),
+                shape=(self.vocab_size, self.wrapper.readout_size),
                 initializer="glorot_uniform",
                 name="projection_kernel",
             )
         self.projection_bias = self.add_weight(
             shape=(self.vocab_size,), initializer="zeros", name="projection_bias"
         )
+        self.columns = None  # the output vectors as columns, of a model that is laid out for searching
         self.built = True
 
     def memory(self, encoder_output, source=None):
@@ -181,12 +182,13 @@ class RNNDecoder(keras.layers.Layer):
 
     def project(self, features):
         """Features (..., D) -> logits (..., V) in the compute dtype of where it is called."""
-        kernel = self.embeddings if self.tied else self.projection_kernel
-        return affine(features, kernel, self.projection_bias, transpose=self.tied)
+        if self.columns is not None:
+            return affine(features, self.columns, self.projection_bias)
+        return affine(features, self.output_vectors(), self.projection_bias, transpose=True)
 
     def output_vectors(self):
         """A vector a token, (V, D): what features are multiplied by to give its logit."""
-        return self.embeddings if self.tied else tf.transpose(self.projection_kernel)
+        return self.embeddings if self.tied else self.projection_kernel
 
     def call(self, target_ids, state, memory, training=False):
         """Teacher-forced logits.

@@ -162,23 +162,22 @@ def chances_of_ranks(vocab_size, samples):
 def _estimates(decoder, features, labels, candidates, eps):
     """Loss, nll and rightness of each real token, (M,)."""
     kernel, bias = _selected(decoder, candidates.ids, features.dtype)
-    logits = affine(features, kernel, bias, transpose=decoder.tied)  # (M, C)
+    logits = affine(features, kernel, bias, transpose=True)  # (M, C)
     slots = tf.gather(candidates.slots, labels)
     at_label = tf.gather(logits, slots, batch_dims=1)
     right = at_label >= tf.reduce_max(logits, axis=-1)
     losses, nll = token_cross_entropy(logits - tf.cast(candidates.log_chances, logits.dtype), slots)
     if eps:
         shares = tf.cast(tf.exp(-candidates.log_chances) / decoder.vocab_size, features.dtype)[:, None]
-        mean = affine(features, tf.matmul(kernel, shares, transpose_a=decoder.tied))[:, 0]
+        mean = affine(features, tf.matmul(kernel, shares, transpose_a=True))[:, 0]
         mean += tf.reduce_sum(bias * shares[:, 0])
         losses += eps * tf.cast(at_label - mean, tf.float32)
     return losses, nll, right
 
 
 def _selected(decoder, ids, dtype):
-    """The candidates' part of the projection: kernel (D, C), or (C, D) if it is tied, and bias (C,)."""
-    kernel = decoder.embeddings if decoder.tied else decoder.projection_kernel
-    kernel = tf.gather(kernel, ids, axis=0 if decoder.tied else 1)
+    """The candidates' part of the projection: kernel (C, D) and bias (C,)."""
+    kernel = tf.gather(decoder.output_vectors(), ids)
     return tf.cast(kernel, dtype), tf.cast(tf.gather(decoder.projection_bias, ids), dtype)
 
 

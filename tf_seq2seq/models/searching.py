@@ -41,10 +41,9 @@ def searchable(model, dtype=None):
         if isinstance(cell, LSTMCell):
             _widen(cell, ("kernel", "recurrent_kernel", "bias"))
     decoder = copy.decoder
-    if decoder.tied and decoder.embeddings.dtype == "float32":  # bfloat16 likes a transposed kernel
-        decoder.projection_kernel, decoder.tied = tf.transpose(decoder.embeddings), False
-    if not decoder.tied:
-        _widen(decoder, ("projection_kernel",))
+    if decoder.embeddings.dtype == "float32":  # bfloat16 likes a transposed kernel
+        decoder.columns = tf.transpose(decoder.output_vectors())
+        _widen(decoder, ("columns",))
         _widen(decoder, ("projection_bias",), beyond=-float("inf"))
     return copy
 
