@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from tf_seq2seq.errors import InputError
-from tf_seq2seq.models.gradients import clipped
 from tf_seq2seq.models.objectives import maximum_likelihood
 from tf_seq2seq.training.losses import SequenceCrossEntropy
 
@@ -77,19 +76,6 @@ def test_validation_does_not_hide_a_loss_that_is_not_finite():
     _, _, model = trained(1, keras.optimizers.SGD(0.5))
     model.compile(objective=lambda *batch: (tf.constant(np.nan), tf.constant(1.0), {}))
     assert np.isnan(model.evaluate(tf.data.Dataset.from_tensors(BATCH), return_dict=True, verbose=0)["loss"])
-
-
-@pytest.mark.parametrize("option", [{"clipnorm": 0.3}, {"global_clipnorm": 0.3}, {"clipvalue": 0.1}])
-@pytest.mark.parametrize("scale", [1.0, 8.0])
-def test_clipping_is_the_optimizers_own(option, scale):
-    """One step of SGD with rate 1 is the clipped gradient; scaled gradients are clipped at the scaled bound."""
-    gradients = [np.float32([[3.0, -4.0]]), np.float32([0.02, 0.5])]
-    weights = [keras.Variable(np.zeros_like(one)) for one in gradients]
-    optimizer = keras.optimizers.SGD(1.0, **option)
-    optimizer.apply([tf.constant(one) for one in gradients], weights)
-    found = clipped([tf.constant(scale * one) for one in gradients], optimizer, scale)
-    for one, weight in zip(found, weights):
-        np.testing.assert_allclose(one / scale, -weight.numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize("parts", [0, -1, 2.0, True, "2"])

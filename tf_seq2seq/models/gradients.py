@@ -64,31 +64,3 @@ def joined_replicas(gradients, weight):
 
 def _mean(sums, total):
     return [one / tf.cast(tf.maximum(total, 1e-9), one.dtype) for one in sums]
-
-
-def clipped(gradients, optimizer, scale=1.0):
-    """What a Keras optimizer's `clipnorm`, `global_clipnorm` or `clipvalue` makes of gradients.
-
-    >>> import keras
-    >>> gradients = clipped([tf.constant([3.0, 4.0])], keras.optimizers.SGD(global_clipnorm=1.0))
-    >>> [round(float(one), 4) for one in gradients[0]]
-    [0.6, 0.8]
-
-    Args:
-        gradients: list of dense tensors.
-        optimizer: a Keras optimizer.
-        scale: what the gradients were multiplied by (the loss scale of float16).
-
-    Returns:
-        list of gradients, still multiplied by `scale`.
-
-    Source: Pascanu, Mikolov and Bengio 2013, On the difficulty of training recurrent neural networks, algorithm 1.
-    """
-    if optimizer.clipnorm:
-        return [tf.clip_by_norm(one, optimizer.clipnorm * scale) for one in gradients]
-    if optimizer.global_clipnorm:
-        return tf.clip_by_global_norm(gradients, optimizer.global_clipnorm * scale)[0]
-    if optimizer.clipvalue:
-        bound = optimizer.clipvalue * scale
-        return [tf.clip_by_value(one, -bound, bound) for one in gradients]
-    return gradients

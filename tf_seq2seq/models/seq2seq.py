@@ -8,6 +8,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from tf_seq2seq.data.dealing import dealt
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.gradients import joined_parts, joined_replicas
@@ -210,6 +211,26 @@ class Seq2Seq(keras.Model):
         """Shows the metrics given to `compile` the real tokens: labels (M,), logits (M, V), weight (M,) float32."""
         self.compute_metrics(None, labels, tf.cast(logits, tf.float32), weight)
 
+    def fit(self, x=None, *args, validation_data=None, **kwargs):
+        """As `keras.Model.fit`; under a `tf.distribute` strategy each batch is dealt to the replicas by rows."""
+        x, validation_data = (dealt(data, self._distribute_strategy) for data in (x, validation_data))
+        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """As `keras.Model.evaluate`; batches are dealt as `fit` does it."""
+        return super().evaluate(dealt(x, self._distribute_strategy), *args, **kwargs)
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Makes the variables that are still missing, as replicas cannot.
+
+        Keras looks at the mean of the replicas' batches here, which has no shape, as their shapes differ.
+        """
+        with self.distribute_strategy.scope():
+            if self._distribute_strategy is not None and self._compile_metrics is not None:
+                labels, logits = ([None], "int32"), ([None, self.decoder.vocab_size], "float32")
+                if not self._compile_metrics.built:
+                    self._compile_metrics.build(keras.KerasTensor(*labels), keras.KerasTensor(*logits))
+
     def make_train_function(self, force=False):
         """Builds the optimizer first: a step that makes variables would be traced twice."""
         if not self.optimizer.built:
@@ -226,7 +247,7 @@ class Seq2Seq(keras.Model):
         self.trackers["gradient_norm"].update_state(norm, tf.cast(made, tf.float32))
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         self.trackers["skipped"].update_state(tf.where(made, 0.0, 1.0), 1.0 / replicas)
-        return self.get_metrics_result()
+        return self._step_logs()
 
     def _gradients(self, data):
         """Gradients of a batch's mean loss times the loss scale, dense, and the batch's weight."""
@@ -242,7 +263,13 @@ class Seq2Seq(keras.Model):
         """One step of `evaluate`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.compute_loss(x, y, sample_weight=sample_weight, training=False)
-        return self.get_metrics_result()
+        return self._step_logs()
+
+    def _step_logs(self):
+        """A replica's logs; Keras shows their mean until an epoch's end, of several workers that over axis 0."""
+        logs, extended = self.get_metrics_result(), tf.distribute.get_strategy().extended
+        several = getattr(extended, "_in_multi_worker_mode", lambda: False)()  # as Keras asks it
+        return {name: tf.reshape(one, [1]) for name, one in logs.items()} if several else logs
 
     def get_metrics_result(self):
         """The logs so far, as Keras asks for them after every step and at an epoch's end."""
