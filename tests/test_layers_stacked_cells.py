@@ -56,6 +56,13 @@ def test_layer_by_layer_is_step_by_step(make, dropout):
     assert not dropout or np.any(noise[0][0] != noise[0][1])
 
 
+def test_variational_masks_are_those_of_the_first_step():
+    cells, inputs = stack(dropout=0.5, variational=True)
+    for mask in cells.noise(inputs, training=True):
+        assert set(np.unique(mask)) == {0.0, 2.0}
+        np.testing.assert_array_equal(mask, np.broadcast_to(mask[:1], mask.shape))
+
+
 def test_each_layer_has_its_own_mask():
     """With all of the top layer's input dropped, the output is that of its cell for zeros."""
     cells, inputs = stack(dropout=0.5)

@@ -15,7 +15,7 @@ from tf_seq2seq.layers.loop_products import in_loop, kernels_after, product_over
 from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
 
 
-def attention_loop(wrapper, inputs, state, memory, noise):
+def attention_loop(wrapper, inputs, state, memory, noise, training=False):
     """Runs an `AttentionWrapper` over a sequence.
 
     Args:
@@ -24,13 +24,14 @@ def attention_loop(wrapper, inputs, state, memory, noise):
         state: the wrapper's state to start from.
         memory: from the wrapper's `memory`.
         noise: the cells' dropout masks, from their `noise`.
+        training: whether recurrent dropout drops anything.
 
     Returns:
         outputs (N, T, D) in the inputs' dtype; the last state; alignments (N, T, S) float32, or None.
     """
     inputs = swap_time(inputs)  # (N, T, E) -> (T, N, E)
     layers = [
-        _Layer(cell, inputs if number == 0 else None, inputs)
+        _Layer(cell, inputs if number == 0 else None, inputs, training)
         for number, cell in enumerate(wrapper.cells.cells)
     ]
     attention = _Attention(wrapper.attention, memory, inputs)
@@ -83,7 +84,7 @@ def _through(wrapper, layers, known, joined, states, noise):
 class _Layer:
     """A cell whose input is known in part: `inputs` (T, N, E) before the loop, the rest at each step."""
 
-    def __init__(self, cell, inputs, like):
+    def __init__(self, cell, inputs, like, training):
         dtype = like.dtype
         self.cell = cell
         kernel = rest = cell.input_kernel(dtype)
@@ -94,7 +95,7 @@ class _Layer:
         else:
             kernel, rest = tf.split(kernel, [inputs.shape[-1], -1])
             known = affine(inputs, kernel, cell.bias)
-        recurrent = cell.recurrent_kernels(dtype)
+        recurrent = cell.recurrent_kernels(dtype, training)
         self.known = kernels_after(known, [rest, *recurrent], self._gradients)
         self.product, self.products = in_loop(rest), [in_loop(one) for one in recurrent]
         read = tf.TensorSpec([None, cell.units], dtype)

@@ -235,26 +235,28 @@ class AttentionWrapper(keras.layers.Layer):
         """
         noise = self.cells.noise(swap_time(inputs), training)
         if not self.attention:
-            outputs, cells = self._run_cells(inputs, state, noise)
+            outputs, cells = self._run_cells(inputs, state, noise, training)
             return outputs, {**state, "cells": cells}, None
         if self.position == "after" and not self.input_feeding:
-            return self._sequence_after(inputs, state, memory, noise)
+            return self._sequence_after(inputs, state, memory, noise, training)
         if not self.attention.reads_query and not self.every_layer and self.position == "before":
-            return self._sequence_before(inputs, state, memory, noise)
-        return attention_loop(self, inputs, state, memory, noise)
+            return self._sequence_before(inputs, state, memory, noise, training)
+        return attention_loop(self, inputs, state, memory, noise, training)
 
-    def _run_cells(self, inputs, state, noise):
-        outputs, cells = self.cells.sequence(swap_time(inputs), state["cells"], noise=noise)
+    def _run_cells(self, inputs, state, noise, training):
+        outputs, cells = self.cells.sequence(
+            swap_time(inputs), state["cells"], noise=noise, training=training
+        )
         return swap_time(outputs), cells
 
-    def _sequence_after(self, inputs, state, memory, noise):
-        queries, cells = self._run_cells(inputs, state, noise)
+    def _sequence_after(self, inputs, state, memory, noise, training):
+        queries, cells = self._run_cells(inputs, state, noise, training)
         context, alignments, carried = self.attention.attend(queries, memory, state["attention"])
         outputs = self._read_out(context, queries, inputs)
         return outputs, {**state, "cells": cells, "attention": carried}, alignments
 
-    def _sequence_before(self, inputs, state, memory, noise):
+    def _sequence_before(self, inputs, state, memory, noise, training):
         context, alignments, carried = self.attention.attend(inputs, memory, state["attention"])
-        hidden, cells = self._run_cells(tf.concat([inputs, context], axis=-1), state, noise)
+        hidden, cells = self._run_cells(tf.concat([inputs, context], axis=-1), state, noise, training)
         outputs = self._read_out(context, hidden, inputs)
         return outputs, {**state, "cells": cells, "attention": carried}, alignments

@@ -7,7 +7,7 @@ recurrent kernel reads) and::
 
     input_kernel(dtype)                     -> (E, G)
     project(inputs (..., E))                -> projected (..., G) = inputs @ input_kernel + bias, free of the state
-    recurrent_kernels(dtype)                -> the matrices that the recurrent inputs are multiplied by
+    recurrent_kernels(dtype, training)      -> the matrices that the recurrent inputs are multiplied by
     step(projected (B, G), state, products) -> output (B, U), state, recurrent inputs
     recurrent_gradients(inputs, d)          -> gradients of the recurrent kernels from whole sequences
 
@@ -27,10 +27,17 @@ class _Cell(keras.layers.Layer):
     recurrent_inputs = 1
 
     def __init__(
-        self, units, kernel_initializer="glorot_uniform", recurrent_initializer="orthogonal", **kwargs
+        self,
+        units,
+        kernel_initializer="glorot_uniform",
+        recurrent_initializer="orthogonal",
+        recurrent_dropout=0.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.units = units
+        self.recurrent_dropout = recurrent_dropout
+        self.seed_generator = keras.random.SeedGenerator() if recurrent_dropout else None
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)
 
@@ -40,6 +47,7 @@ class _Cell(keras.layers.Layer):
             "units": self.units,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "recurrent_initializer": keras.initializers.serialize(self.recurrent_initializer),
+            "recurrent_dropout": self.recurrent_dropout,
         }
 
     def initial_state(self, rows):
@@ -54,9 +62,16 @@ class _Cell(keras.layers.Layer):
         """Projects inputs (..., E) -> (..., G), in the inputs' dtype."""
         return affine(inputs, self.input_kernel(inputs.dtype), self.bias)
 
-    def recurrent_kernels(self, dtype):
-        """The matrices that `step` multiplies its recurrent inputs by."""
-        return (tf.cast(self.recurrent_kernel, dtype),)
+    def recurrent_kernels(self, dtype, training=False):
+        """The matrices that `step` multiplies its recurrent inputs by; in training, weights of them are dropped."""
+        return (self._kept(self.recurrent_kernel, dtype, training),)
+
+    def _kept(self, kernel, dtype, training):
+        """The kernel in a dtype, less the weights that are dropped for this whole sequence."""
+        kernel = tf.cast(kernel, dtype)
+        if not training or not self.recurrent_dropout:
+            return kernel
+        return keras.random.dropout(kernel, self.recurrent_dropout, seed=self.seed_generator)
 
     def products(self, dtype):
         """How `step` multiplies, unless it is told otherwise: a function (B, U) -> (B, width) a recurrent kernel."""
@@ -91,6 +106,8 @@ class LSTMCell(_Cell):
         forget_bias: start value of the forget gate's bias (Jozefowicz et al. 2015 recommend 1).
         kernel_initializer: of the input kernel (E, 4U).
         recurrent_initializer: of the recurrent kernel (U, 4U).
+        recurrent_dropout: share of the recurrent kernel's weights that is dropped in training, the same ones at all
+            steps of a batch (DropConnect; Merity, Keskar and Socher 2018, section 2).
 
     Source: Hochreiter and Schmidhuber 1997; forget gate Gers et al. 2000. Gate order is that of Keras.
     """
@@ -168,6 +185,8 @@ class GRUCell(_Cell):
         reset_after: whether the reset gate acts after the recurrent product.
         kernel_initializer: of the input kernel (E, 3U).
         recurrent_initializer: of the recurrent kernel (U, 3U).
+        recurrent_dropout: share of the recurrent kernel's weights that is dropped in training, the same ones at all
+            steps of a batch (DropConnect; Merity, Keskar and Socher 2018, section 2).
 
     Source: Cho et al. 2014, equations 5-8 (their r, z, h~); the gate z as in Keras and cuDNN.
     """
@@ -198,9 +217,9 @@ class GRUCell(_Cell):
         kernel = tf.cast(self.kernel, dtype)
         return tf.pad(kernel, [[0, 0], [0, self.units]]) if self.reset_after else kernel
 
-    def recurrent_kernels(self, dtype):
+    def recurrent_kernels(self, dtype, training=False):
         """(U, 3U) if `reset_after`, else the gates' (U, 2U) and the candidate's (U, U)."""
-        kernel = tf.cast(self.recurrent_kernel, dtype)
+        kernel = self._kept(self.recurrent_kernel, dtype, training)
         return (
             (kernel,) if self.reset_after else tuple(tf.split(kernel, [2 * self.units, self.units], axis=-1))
         )

@@ -31,15 +31,17 @@ class StackedCells(keras.layers.Layer):
         cells: from the bottom to the top; all of one kind.
         dropout: share of a layer's inputs that is dropped in training; the lowest layer's input is the caller's.
         residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output; None for none.
+        variational: whether the same values are dropped at all steps (Gal and Ghahramani 2016, section 4.1).
 
     Source: residual stack as in Wu et al. 2016 (GNMT), section 3.1.
     """
 
-    def __init__(self, cells, dropout=0.0, residual_from=None, **kwargs):
+    def __init__(self, cells, dropout=0.0, residual_from=None, variational=False, **kwargs):
         super().__init__(**kwargs)
         self.cells = list(cells)
         self.dropout = dropout
         self.residual_from = residual_from
+        self.variational = variational
         self.seed_generator = keras.random.SeedGenerator()
 
     def get_config(self):
@@ -48,6 +50,7 @@ class StackedCells(keras.layers.Layer):
             "cells": [keras.saving.serialize_keras_object(cell) for cell in self.cells],
             "dropout": self.dropout,
             "residual_from": self.residual_from,
+            "variational": self.variational,
         }
 
     @classmethod
@@ -101,11 +104,13 @@ class StackedCells(keras.layers.Layer):
         if not training or not self.dropout:
             return ()
         steps, rows = tf.unstack(tf.shape(inputs))[:2]
-        ones = lambda cell: tf.ones([steps, rows, cell.units], inputs.dtype)
-        return tuple(
-            keras.random.dropout(ones(cell), self.dropout, seed=self.seed_generator)
-            for cell in self.cells[:-1]
-        )
+
+        def mask(units):
+            ones = tf.ones([1 if self.variational else steps, rows, units], inputs.dtype)
+            mask = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+            return tf.broadcast_to(mask, [steps, rows, units])
+
+        return tuple(mask(cell.units) for cell in self.cells[:-1])
 
     def call(self, inputs, state):
         """One step, as `step` does it."""
@@ -130,7 +135,7 @@ class StackedCells(keras.layers.Layer):
 
         return self._through(run, inputs, state, noise, context)
 
-    def sequence(self, inputs, state, mask=None, noise=()):
+    def sequence(self, inputs, state, mask=None, noise=(), training=False):
         """Runs each layer over the whole sequence, the bottom first; equal to `step` in a loop.
 
         Args:
@@ -138,11 +143,13 @@ class StackedCells(keras.layers.Layer):
             state: the state to start from.
             mask: (T, N) bool or None; where False the state stays and the output is zero.
             noise: from `noise`.
+            training: whether recurrent dropout drops anything.
 
         Returns:
             outputs (T, N, U) in the inputs' dtype, and the last state.
         """
-        return self._through(lambda cell, x, state: run_cell(cell, x, state, mask), inputs, state, noise)
+        run = lambda cell, x, state: run_cell(cell, x, state, mask, training)
+        return self._through(run, inputs, state, noise)
 
     def _through(self, run, inputs, state, noise, context=None):
         states = []

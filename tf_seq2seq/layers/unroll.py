@@ -73,7 +73,7 @@ def _stacked(array, spec):
     return stacked
 
 
-def run_cell(cell, inputs, state, mask=None):
+def run_cell(cell, inputs, state, mask=None, training=False):
     """Runs one cell over a whole sequence, as `run_cells` runs several.
 
     Args:
@@ -81,14 +81,15 @@ def run_cell(cell, inputs, state, mask=None):
         inputs: (T, B, E) compute dtype.
         state: the cell's state, a tuple of (B, U) tensors.
         mask: (T, B) bool or None. Where False the state stays as it was and the output is zero.
+        training: whether recurrent dropout drops anything.
 
     Returns:
         outputs (T, B, U) compute dtype, and the last state.
     """
-    return run_cells([cell], [inputs], [state], mask)[0]
+    return run_cells([cell], [inputs], [state], mask, training)[0]
 
 
-def run_cells(cells, inputs, states, mask=None):
+def run_cells(cells, inputs, states, mask=None, training=False):
     """Runs cells over a sequence each, side by side in one loop, which halves what the loop itself costs for two.
 
     All input projections of a cell are one product before the loop, and so is the gradient of the recurrent kernel after
@@ -97,12 +98,13 @@ def run_cells(cells, inputs, states, mask=None):
     Args:
         cells, inputs, states: lists of as many; one of each as `run_cell` has it.
         mask: (T, B) bool or None, of all sequences.
+        training: whether recurrent dropout drops anything.
 
     Returns:
         A list with outputs (T, B, U) and the last state of each cell.
     """
     dtype = inputs[0].dtype
-    kernels = [cell.recurrent_kernels(dtype) for cell in cells]
+    kernels = [cell.recurrent_kernels(dtype, training) for cell in cells]
     reads = [[] for _ in cells]  # filled after the loop, before any gradient is asked for
     projected = [
         kernels_after(cell.project(one), kernel, lambda d, c=cell, r=read: c.recurrent_gradients(r[0], d))

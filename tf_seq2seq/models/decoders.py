@@ -47,6 +47,8 @@ class RNNDecoder(keras.layers.Layer):
         dropout: share of embeddings, of inputs of upper layers and of features dropped in training.
         residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output; None for none.
         tied: whether the projection is the embeddings' transpose (Press and Wolf 2017); needs D = embedding size.
+        variational: whether dropout drops the same values at all steps of a batch (Gal and Ghahramani 2016).
+        recurrent_dropout: share of each recurrent kernel's weights dropped in training, once a batch (Merity et al. 2018).
         position, input_feeding, readout, readout_size, every_layer: of `AttentionWrapper`.
 
     Raises:
@@ -65,6 +67,8 @@ class RNNDecoder(keras.layers.Layer):
         dropout=0.0,
         residual_from=None,
         tied=False,
+        variational=False,
+        recurrent_dropout=0.0,
         position="after",
         input_feeding=False,
         readout="default",
@@ -82,10 +86,12 @@ class RNNDecoder(keras.layers.Layer):
         self.dropout = dropout
         self.residual_from = residual_from
         self.tied = tied
-        self.drop = keras.layers.Dropout(dropout)
+        self.variational = variational
+        self.recurrent_dropout = recurrent_dropout
+        self.drop = keras.layers.Dropout(dropout, noise_shape=(None, 1, None) if variational else None)
         same = {"dtype": self.dtype_policy}
-        cells = [make_cell(cell, units, **same) for _ in range(depth)]
-        cells = StackedCells(cells, dropout, residual_from, **same)
+        cells = [make_cell(cell, units, recurrent_dropout=recurrent_dropout, **same) for _ in range(depth)]
+        cells = StackedCells(cells, dropout, residual_from, variational, **same)
         self.wrapper = AttentionWrapper(
             cells, attention, position, input_feeding, readout, readout_size, every_layer, **same
         )
@@ -105,6 +111,7 @@ class RNNDecoder(keras.layers.Layer):
 
     def get_config(self):
         names = ["vocab_size", "units", "depth", "cell", "embedding_size", "dropout", "residual_from", "tied"]
+        names += ["variational", "recurrent_dropout"]
         wrapped = ["position", "input_feeding", "readout", "readout_size", "every_layer"]
         serialize = keras.saving.serialize_keras_object
         return {

@@ -55,6 +55,8 @@ class RNNEncoder(keras.layers.Layer):
         residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output; None for none.
         reverse_source: whether the source is read from its end to its start (Sutskever et al. 2014, section 3.3);
             values then stand in the order of reading.
+        variational: whether dropout drops the same values at all steps of a batch (Gal and Ghahramani 2016).
+        recurrent_dropout: share of each recurrent kernel's weights dropped in training, once a batch (Merity et al. 2018).
 
     Input:
         {"source_ids": (B, S) int32}, right-padded with PAD; other keys are ignored.
@@ -77,6 +79,8 @@ class RNNEncoder(keras.layers.Layer):
         dropout=0.0,
         residual_from=None,
         reverse_source=False,
+        variational=False,
+        recurrent_dropout=0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -89,8 +93,11 @@ class RNNEncoder(keras.layers.Layer):
         self.dropout = dropout
         self.residual_from = residual_from
         self.reverse_source = reverse_source
-        self.drop = keras.layers.Dropout(dropout)
-        make = lambda number: make_cell(cell, units // self._directions(number), dtype=self.dtype_policy)
+        self.variational = variational
+        self.recurrent_dropout = recurrent_dropout
+        self.drop = keras.layers.Dropout(dropout, noise_shape=(1, None, None) if variational else None)
+        options = {"recurrent_dropout": recurrent_dropout, "dtype": self.dtype_policy}
+        make = lambda number: make_cell(cell, units // self._directions(number), **options)
         self.layers_forward = [make(number) for number in range(depth)]
         self.layers_backward = [make(number) for number in range(depth) if self._directions(number) == 2]
         self._check()
@@ -111,7 +118,7 @@ class RNNEncoder(keras.layers.Layer):
 
     def get_config(self):
         names = ["vocab_size", "units", "depth", "cell", "bidirectional", "embedding_size", "dropout"]
-        names += ["residual_from", "reverse_source"]
+        names += ["residual_from", "reverse_source", "variational", "recurrent_dropout"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def build(self, input_shape=None):
@@ -147,20 +154,20 @@ class RNNEncoder(keras.layers.Layer):
         valid, state = tf.transpose(mask), []  # (B, S) -> (S, B)
         for number in range(self.depth):
             dropped = self.drop(values, training=training) if training else values
-            outputs, last = self._layer(number, dropped, valid, lengths)
+            outputs, last = self._layer(number, dropped, valid, lengths, training)
             residual = self.residual_from is not None and number >= self.residual_from
             values = outputs + values if residual else outputs
             state.append(last)
         values = tf.where(mask[:, :, None], swap_time(values), tf.zeros([], values.dtype))
         return EncoderOutput(values, mask, tuple(state))
 
-    def _layer(self, number, inputs, mask, lengths):
+    def _layer(self, number, inputs, mask, lengths, training):
         """One layer, (S, B, E) -> (S, B, U) and its state; the backward half reads each row from its own end."""
         cells = [self.layers_forward[number], *self.layers_backward[number : number + 1]]
         zeros = [tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes) for cell in cells]
         if len(cells) == 1:
-            return run_cell(*cells, inputs, *zeros, mask)
+            return run_cell(*cells, inputs, *zeros, mask, training)
         turn = lambda x: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-        (outputs, state), (back, back_state) = run_cells(cells, [inputs, turn(inputs)], zeros, mask)
+        (outputs, state), (back, back_state) = run_cells(cells, [inputs, turn(inputs)], zeros, mask, training)
         join = lambda a, b: tf.concat([a, b], axis=-1)
         return join(outputs, turn(back)), tuple(map(join, state, back_state))

@@ -12,7 +12,9 @@ from tf_seq2seq.models.encoders import RNNEncoder
 from tf_seq2seq.models.seq2seq import Seq2Seq
 
 
-def plain(source_vocab_size, target_vocab_size, units=256, depth=1, embedding_size=None, dropout=0.0):
+def plain(
+    source_vocab_size, target_vocab_size, units=256, depth=1, embedding_size=None, dropout=0.0, **options
+):
     """LSTM encoder, its last state as the LSTM decoder's first, softmax over the target vocabulary.
 
     >>> model = plain(100, 120, units=8)
@@ -26,16 +28,23 @@ def plain(source_vocab_size, target_vocab_size, units=256, depth=1, embedding_si
         depth: layers of encoder and of decoder.
         embedding_size: size of a token's vector; None for `units`.
         dropout: share of inputs and features dropped in training.
+        options: of `RNNEncoder` and `RNNDecoder` both, such as `variational` and `recurrent_dropout`.
 
     Returns:
         A `Seq2Seq`.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        **options,
+    }
     return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), RNNDecoder(target_vocab_size, **sizes))
 
 
 def sutskever2014(
-    source_vocab_size, target_vocab_size, units=1000, depth=4, embedding_size=None, dropout=0.0
+    source_vocab_size, target_vocab_size, units=1000, depth=4, embedding_size=None, dropout=0.0, **options
 ):
     """Deep LSTMs without attention, the source read backwards. The paper's: 4 layers of 1000, vectors of 1000.
 
@@ -48,12 +57,20 @@ def sutskever2014(
 
     Source: Sutskever, Vinyals and Le 2014, section 3.4; table 1 for its scores.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        **options,
+    }
     encoder = RNNEncoder(source_vocab_size, reverse_source=True, **sizes)
     return Seq2Seq(encoder, RNNDecoder(target_vocab_size, **sizes))
 
 
-def cho2014(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=None, dropout=0.0):
+def cho2014(
+    source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=None, dropout=0.0, **options
+):
     """GRU encoder-decoder whose summary of the source is read at every step. The paper's: 1000 units, vectors of 100.
 
     >>> cho2014(100, 120, units=8).decoder.wrapper.readout
@@ -71,6 +88,7 @@ def cho2014(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding
         "embedding_size": embedding_size,
         "dropout": dropout,
         "cell": "gru_v1",
+        **options,
     }
     summary = FixedContext(units)
     decoder = RNNDecoder(
@@ -79,7 +97,9 @@ def cho2014(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding
     return Seq2Seq(RNNEncoder(source_vocab_size, **sizes), decoder)
 
 
-def bahdanau2015(source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=620, dropout=0.0):
+def bahdanau2015(
+    source_vocab_size, target_vocab_size, units=1000, depth=1, embedding_size=620, dropout=0.0, **options
+):
     """Bidirectional GRU encoder, additive attention before the decoder's GRU, maxout readout.
 
     The paper's: 1000 units (here a bidirectional layer has units / 2 a direction), vectors of 620, maxout of 500.
@@ -100,6 +120,7 @@ def bahdanau2015(source_vocab_size, target_vocab_size, units=1000, depth=1, embe
         "embedding_size": embedding_size,
         "dropout": dropout,
         "cell": "gru_v1",
+        **options,
     }
     encoder = RNNEncoder(source_vocab_size, bidirectional=True, **sizes)
     attention = AdditiveAttention(units)
@@ -120,6 +141,7 @@ def luong2015(
     input_feeding=True,
     bidirectional=False,
     tied=False,
+    **options,
 ):
     """Stacked LSTMs, global attention after the decoder's cells, input feeding. The paper's: 4 layers of 1000.
 
@@ -137,7 +159,13 @@ def luong2015(
 
     Source: Luong, Pham and Manning 2015, sections 3.1, 3.3 and 4.1; table 1 for its scores.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        **options,
+    }
     encoder = RNNEncoder(source_vocab_size, bidirectional=bidirectional, **sizes)
     decoder = RNNDecoder(
         target_vocab_size,
@@ -151,7 +179,9 @@ def luong2015(
     return Seq2Seq(encoder, decoder)
 
 
-def gnmt(source_vocab_size, target_vocab_size, units=1024, depth=8, embedding_size=None, dropout=0.2):
+def gnmt(
+    source_vocab_size, target_vocab_size, units=1024, depth=8, embedding_size=None, dropout=0.2, **options
+):
     """Deep residual LSTMs, the lowest encoder layer bidirectional, the context read by every decoder layer.
 
     The paper's: 8 layers of 1024. Residual connections start at the third layer from the bottom.
@@ -165,7 +195,13 @@ def gnmt(source_vocab_size, target_vocab_size, units=1024, depth=8, embedding_si
 
     Source: Wu et al. 2016, sections 3.1 and 3.2, figure 1; table 4 for its scores. The decoder starts from zeros.
     """
-    sizes = {"units": units, "depth": depth, "embedding_size": embedding_size, "dropout": dropout}
+    sizes = {
+        "units": units,
+        "depth": depth,
+        "embedding_size": embedding_size,
+        "dropout": dropout,
+        **options,
+    }
     sizes["residual_from"] = 2 if depth > 2 else None
     encoder = RNNEncoder(source_vocab_size, bidirectional="first", **sizes)
     decoder = RNNDecoder(
