@@ -73,6 +73,21 @@ def test_the_search_finds_what_fits_and_never_tries_what_does_not(stubbed, memor
         assert f"size {found.size} takes {found.peak_mib:.0f} MiB of {limit}; " in str(found)
 
 
+@pytest.mark.parametrize("growth, limit", [(50, 400), (200, 400), (500, 400), (20, 127), (300, 127)])
+def test_what_many_batches_leave_behind_counts(stubbed, growth, limit):
+    memory = lambda rows: 100 + 10 * rows
+    model = stubbed(memory)
+    fit = model.fit
+    model.fit = lambda data, verbose: (
+        fit(data, verbose),
+        model.peaks.append(model.peaks[-1] + growth * (len(data) > 2)),
+    )
+    found = largest_batch(model, one_batch, memory_mib=limit)
+    best = max((size for size in range(1, 61) if memory(size) + growth <= limit), default=0)
+    assert best * 7 / 8 - 1 <= found.size <= best
+    assert not found.size or found.peak_mib == memory(found.size) + growth
+
+
 def test_a_gpus_own_word_is_heeded(stubbed, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind] if kind == "GPU" else [])
     found = largest_batch(stubbed(lambda rows: rows, most=37), one_batch)

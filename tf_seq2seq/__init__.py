@@ -92,6 +92,8 @@ _PUBLIC = {
     "training.schedules": ["Warmup", "InverseSquareRootSchedule", "noam_schedule"],
     "training.precision": ["fastest_policy"],
     "training.averaging": ["MovingAverage", "WeightHistory", "average_weights", "averaged"],
+    "training.batch_size": ["largest_batch", "BatchSize"],
+    "training.gates": ["gate_shares", "gradient_norms"],
     "training.budget": ["TimeBudget"],
     "training.checkpoints": ["BestModel", "Resume"],
     "training.monitor": ["Monitor"],

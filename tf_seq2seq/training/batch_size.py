@@ -4,6 +4,7 @@ Shapes: **B** batch, **S** source length, **T** target length.
 """
 
 import contextlib
+import ctypes
 import math
 import resource
 import sys
@@ -16,6 +17,7 @@ from tf_seq2seq.data.position import positions
 from tf_seq2seq.errors import InputError
 
 _MIB = 2**20
+ORDINARY = 50  # batches
 _FINENESS = 16  # the search ends when what fits and what does not are within 1/16 of one another
 
 
@@ -55,12 +57,14 @@ def largest_batch(model, make_batches, memory_mib=None, smallest=1, largest=2**2
     Out-of-memory comes late, with the one batch of the longest sentences. So for each size the data are gone through
     once, and the worst of their batches are trained on: those with the most source tokens, target tokens, both, and
     pairs of them (what attention is made of). Sizes are doubled until one does not fit, then the interval is halved.
-    The model, its optimizer, its random states and the position in the data are afterwards what they were.
+    What is found is tried once more with ordinary batches between the worst, as memory is lost to the pieces that
+    many shapes leave of it, and lowered by eighths until it holds. The model, its optimizer, its random states and the
+    position in the data are afterwards what they were.
 
     A GPU says when its memory is used up. On a CPU the kernel ends the process instead, so give `memory_mib`; there
-    a size is tried only if the line through the last two sizes says that it fits. What is measured is the
-    resident memory of the whole process at its highest, everything else in it counted; leave some for what comes
-    later, such as validation, and for the growth of the heap. With ``compile(parts=k)`` batches are about k times as large.
+    a size is tried only if the line through the two sizes before says that it fits. What is measured is the resident
+    memory of the whole process at its highest; leave some for what comes later, such as validation. Batches grow
+    about k times as large with ``compile(parts=k)``.
 
     ::
 
@@ -88,20 +92,34 @@ def largest_batch(model, make_batches, memory_mib=None, smallest=1, largest=2**2
             "on a CPU nothing tells when memory ends: say memory_mib, what this process may take"
         )
     limit = math.inf if memory_mib is None else float(memory_mib)
-    tried, shapes = {}, {}
+    tried = {}
     with _untouched(model) as kept_mib:
-        size, low, high = smallest, 0, None
-        while size > low:
+        peak = lambda *data: _peak(model, *data) - kept_mib
+        size = _searched(peak, make_batches, limit, smallest, largest, tried)
+        while size:
             batches = make_batches(size)
             worst = _worst(batches)
-            shapes[size] = tuple(_shape(batch) for batch in worst)
-            if low and shapes[size] == shapes[low]:
-                break  # the data have no more
-            fits = _expected(tried, size) <= limit
-            tried[size] = _peak(model, worst, batches.element_spec) - kept_mib if fits else math.inf
-            low, high = (size, high) if tried[size] <= limit and tried[size] < math.inf else (low, size)
-            size = _next(low, high, largest)
-    return BatchSize(low, tried.get(low, 0.0), limit, shapes.get(low, ()), tried)
+            tried[size] = peak([*worst, *_some(batches, ORDINARY), *worst], batches.element_spec)
+            if tried[size] <= limit and tried[size] < math.inf:
+                return BatchSize(size, tried[size], limit, tuple(_shape(batch) for batch in worst), tried)
+            size -= -(-size // 8)
+    return BatchSize(0, 0.0, limit, (), tried)
+
+
+def _searched(peak, make_batches, limit, smallest, largest, tried):
+    """The largest size whose worst batches fit; 0 if none does. Writes down what was tried."""
+    size, low, high, shapes = smallest, 0, None, None
+    while size > low:
+        batches = make_batches(size)
+        worst = _worst(batches)
+        before, shapes = shapes, [_shape(batch) for batch in worst]
+        if low and shapes == before:
+            break  # the data have no more
+        fits = _expected(tried, size) <= limit
+        tried[size] = peak(worst, batches.element_spec) if fits else math.inf
+        low, high = (size, high) if tried[size] <= limit and tried[size] < math.inf else (low, size)
+        size = _next(low, high, largest)
+    return low
 
 
 def _next(low, high, largest):
@@ -109,6 +127,15 @@ def _next(low, high, largest):
     if high is None:
         return min(2 * low, largest)
     return low + (high - low) // 2 if low and high - low > max(1, low // _FINENESS) else low
+
+
+def _some(batches, count):
+    """The first batches of a dataset, which does not count as a pass over it."""
+    places = [(position, position.epoch) for position in positions(batches)]
+    found = [*batches.take(count)]
+    for position, epoch in places:
+        position.epoch = epoch
+    return found
 
 
 def _expected(tried, size):
@@ -163,6 +190,8 @@ def _most_memory(function):
         tf.config.experimental.reset_memory_stats("GPU:0")
         function()
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / _MIB
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what sizes before left behind
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the highest so far is now what is resident now
     function()
