@@ -137,7 +137,7 @@ class Resume(keras.callbacks.Callback):
 
     def __init__(self, folder, every=500, keep=2, data=None):
         super().__init__()
-        if min(every or 1, keep) < 1:
+        if min(1 if every is None else every, keep) < 1:
             raise InputError(f"every={every}, keep={keep}: give at least 1")
         self.folder = Path(folder)
         self.every = every
@@ -210,9 +210,7 @@ class Resume(keras.callbacks.Callback):
             self._metrics = {name: value for name, value in arrays.items() if name.startswith("metrics/")}
         for position, epoch in zip(self._positions, facts["positions"]):
             position.epoch = epoch
-        self.model._initial_epoch = facts[
-            "epoch"
-        ]  # the one way, which BackupAndRestore takes too, to tell `fit`
+        self.model._initial_epoch = facts["epoch"]  # the one way, which BackupAndRestore takes too
         if self._fit is not None:
             restore_callbacks(self._fit.callbacks, facts["callbacks"], arrays)
             if self.model.stop_training:
@@ -235,10 +233,9 @@ class Resume(keras.callbacks.Callback):
                 next(iterator)
             try:
                 return step(iterator)
-            except (
-                StopIteration,
-                tf.errors.OutOfRangeError,
-            ):  # the last checkpoint was at the epoch's last batch
+            except (StopIteration, tf.errors.OutOfRangeError):
+                # The checkpoint was at the epoch's last batch: Keras has no step's logs to end the epoch with.
+                restore_metrics(model, self._metrics)
                 model._get_metrics_result_or_logs = lambda logs: model.get_metrics_result()
                 raise
 
@@ -265,9 +262,8 @@ class Resume(keras.callbacks.Callback):
 
     def _write(self, epoch, batch):
         facts, arrays = callback_states(self._fit.callbacks if self._fit else [])
-        arrays.update(
-            variable_arrays(self.model), **metric_arrays(self.model)
-        )  # every worker, as some are sums
+        arrays.update(variable_arrays(self.model))  # by every worker: some are sums over workers
+        arrays.update(metric_arrays(self.model) if batch else {})
         if not self._is_writer():
             return
         facts = {"epoch": epoch, "batch": batch, "positions": self._passes, "callbacks": facts}
