@@ -155,7 +155,7 @@ def decode_report(benchmark, tmp_path, monkeypatch):
     return args, report
 
 
-@pytest.mark.parametrize("name", ["decode_speed", "decode_programs", "decode_floor"])
+@pytest.mark.parametrize("name", ["decode_speed", "decode_programs", "decode_floor", "train_speed"])
 def test_benchmark_examples_are_right(benchmark, name):
     found = doctest.testmod(benchmark(name))
     assert found.attempted > 0 and found.failed == 0
@@ -164,8 +164,9 @@ def test_benchmark_examples_are_right(benchmark, name):
 @pytest.mark.parametrize(
     "options, reason", [([], "give --baselines"), (["--baselines", "nowhere"], "vocab.txt")]
 )
-def test_decode_speed_without_baselines_says_why_it_is_skipped(benchmark, options, reason, capsys):
-    benchmark("decode_speed").main(options)
+@pytest.mark.parametrize("name", ["decode_speed", "train_speed"])
+def test_a_speed_without_baselines_says_why_it_is_skipped(benchmark, name, options, reason, capsys):
+    benchmark(name).main(options)
     said = capsys.readouterr().out
     assert said.startswith("skipped: ") and reason in said
 
@@ -267,3 +268,44 @@ def test_opennmt_tf_gets_the_same_pieces_and_epochs(benchmark, tmp_path):
     baseline.configure(folder, steps=907)
     assert json.loads((folder / "data.yml").read_text())["train"]["max_step"] == 907
     assert json.loads((folder / "beam-5.yml").read_text())["params"]["beam_width"] == 5
+
+
+@pytest.fixture
+def trained(benchmark, tmp_path, monkeypatch):
+    """`train_speed` with programs whose speeds are known: ours 300, or 600 in bfloat16, the peer 200 tokens/s."""
+    train_speed = benchmark("train_speed")
+    passes = []
+
+    def one_pass(args, case, name, turn):
+        passes.append((name, turn))
+        speed = 200.0 if name != "tf_seq2seq" else 600.0 if "bfloat16" in case.policy else 300.0
+        return {"target_tokens_per_second": speed, "rss_mib": 9.0, "first_step_seconds": 8.0, "loss": 5.0}
+
+    monkeypatch.setattr(train_speed, "one_pass", one_pass)
+    args = train_speed.arguments(["--work", str(tmp_path), "--passes", "2"])
+    report = train_speed.report_of(args) | {"floor": {"gflops": {"float32": 100.0, "bfloat16": 200.0}}}
+    for case in train_speed.CASES:
+        train_speed.measure(args, report, case)
+    return train_speed, report, passes
+
+
+def test_train_speed_has_a_row_of_the_asked_fields_for_each_case(trained):
+    train_speed, report, _ = trained
+    rows = [train_speed.row_of(case, report, 2) for case in train_speed.CASES]
+    assert [row["ratio"] for row in rows] == [1.5, 3.0, 1.5, 3.0]
+    asked = {"case", "target_tokens_per_second", "rss_mib", "baseline", "ratio", "goal"}
+    assert all(asked <= set(row) for row in rows)
+    assert rows[0]["share_of_floor"] == round(300 / (100e9 / (6 * 8.48e6)), 3)
+    report["settings"]["cores"] = 2
+    assert train_speed.row_of(train_speed.CASES[0], report, 2)["goal"] is None  # goals are of one core
+
+
+def test_train_speed_runs_a_peer_once_for_the_cases_that_share_it(trained):
+    _, report, passes = trained
+    assert len(passes) == 2 * 4 + 2 * 3
+    assert passes[:2] == [("tf_seq2seq", 1), ("torch_nmt.py --input-feed", 1)]
+
+
+def test_train_speed_without_all_passes_has_no_row(trained):
+    train_speed, report, _ = trained
+    assert train_speed.row_of(train_speed.CASES[0], report, 3) is None

@@ -1,6 +1,6 @@
-"""This package's own program for `decode_speed.py`, beside `keras_nmt.py` and `torch_nmt.py`: the same two commands.
+"""This package's own program for `decode_speed.py` and `train_speed.py`, beside `keras_nmt.py` and `torch_nmt.py`.
 
-    tf_seq2seq_nmt.py train [--epochs 2] [--seed 1]
+    tf_seq2seq_nmt.py train [--epochs 2] [--seed 1] [--max-s SECONDS] [--no-input-feed] [--policy POLICY]
     tf_seq2seq_nmt.py decode --beam 5 --batch 32
 
 BENCH_DATA names the data folder, THREADS the threads (default 1), as for those. The model: embeddings of 256, a
@@ -13,6 +13,7 @@ Shapes: **B** batch, **S** source length.
 import argparse
 import gzip
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -24,10 +25,14 @@ import tensorflow as tf
 from tf_seq2seq import BeamSearch, Greedy, SequenceCrossEntropy, batches, luong2015
 from tf_seq2seq.data.vocabulary import END, PAD, UNK, Vocabulary
 from tf_seq2seq.decoding.shortlist import Shortlist, Shortlisted
+from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION
 from tf_seq2seq.models.searching import searchable
 
 BATCH_SIZE = 64  # sentences, in training
+CLIPNORM = 5 / 15.43  # of a token's mean loss; the peers clip a sentence's mean, 15.43 tokens, at 5
+FIRST_STEPS = 20  # not timed, as the peers do not either
 MAX_LENGTH = 60  # tokens of a hypothesis, as in the peers' programs
+START = float(os.environ.get("T_START", time.time()))  # seconds; of the process, where its caller says it
 PRECISIONS = ["float32", "bfloat16"]  # of the weights; search computes in float32
 
 
@@ -36,10 +41,19 @@ def arguments(argv=None):
     parser.add_argument("mode", choices=["train", "decode"])
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--max-s", type=float, default=0, help="ends the training so many seconds after step 20"
+    )
+    parser.add_argument(
+        "--input-feed", action=argparse.BooleanOptionalAction, default=True, help="of the model"
+    )
+    parser.add_argument("--policy", default="float32", help="Keras's dtype policy for training")
     parser.add_argument("--beam", type=int, default=5, help="beam size; 1 is greedy search")
     parser.add_argument("--batch", type=int, default=32, help="sentences decoded at once")
     parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="of the decoding")
-    parser.add_argument("--shortlist", action="store_true", help="learnt from the training pairs, kept beside --ckpt")
+    parser.add_argument(
+        "--shortlist", action="store_true", help="learnt from the training pairs, kept beside --ckpt"
+    )
     parser.add_argument("--ckpt", default="model.keras", help="the model's file")
     parser.add_argument("--out", default="hyp.txt", help="the hypotheses' file")
     return parser.parse_args(argv)
@@ -61,11 +75,21 @@ def read_ids(data, name, vocabulary):
     return [[number.get(piece, UNK) for piece in row] for row in read_pieces(data, name)]
 
 
-def build(vocab_size):
-    """The benchmark's common model, untrained."""
-    return luong2015(
-        vocab_size, vocab_size, units=512, depth=1, embedding_size=256, dropout=0.2, bidirectional=True
+def build(vocab_size, input_feeding=True):
+    """The benchmark's common model, untrained; embeddings begin as the peers' do, with a standard deviation of 1."""
+    model = luong2015(
+        vocab_size,
+        vocab_size,
+        units=512,
+        depth=1,
+        embedding_size=256,
+        dropout=0.2,
+        bidirectional=True,
+        input_feeding=input_feeding,
     )
+    for layer in (model.encoder, model.decoder):
+        layer.embeddings.assign(layer.embeddings / EMBEDDING_DEVIATION)
+    return model
 
 
 def training_pairs(data, vocabulary):
@@ -74,23 +98,57 @@ def training_pairs(data, vocabulary):
     return tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
 
 
+class Clock(keras.callbacks.Callback):
+    """Prints what the peers print: the first step's time, loss and speed every 50 steps, and the line RESULT."""
+
+    def __init__(self, max_seconds):
+        super().__init__()
+        self.max_seconds = max_seconds
+        self.step, self.tokens, self.begun = 0, 0.0, None
+        self.seen = (0.0, 0.0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen = (0.0, 0.0)  # the tracker begins anew
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        tracker = self.model.trackers["loss"]
+        now = float(tracker.total), float(tracker.count)
+        loss, tokens = (new - old for new, old in zip(now, self.seen))
+        self.seen = now
+        self.tokens += tokens
+        if self.step == 1:
+            print(f"FIRST_STEP {time.time() - START:.2f}s since process start", flush=True)
+        if self.step == FIRST_STEPS:
+            self.begun, self.tokens = time.time(), 0.0
+        if self.step % 50 == 0:
+            print(f"step {self.step} loss {loss / tokens:.3f} tgt tok/s {self.speed():.0f}", flush=True)
+        if self.max_seconds and self.begun and time.time() - self.begun > self.max_seconds:
+            self.model.stop_training = True
+
+    def speed(self):
+        return self.tokens / (time.time() - self.begun)
+
+    def result(self):
+        """The line that the peers' programs print, too."""
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return (
+            f"RESULT steps {self.step - FIRST_STEPS} wall {time.time() - self.begun:.1f}s "
+            f"tgt_tok/s {self.speed():.1f} maxrss {most:.0f}MiB params {self.model.count_params()}"
+        )
+
+
 def train(args, data):
-    """Plain `fit`: Adam, gradients clipped to a norm of 5, batches of sentences of like length."""
+    """Plain `fit`: Adam, clipped gradients, batches of sentences of like length."""
     keras.utils.set_random_seed(args.seed)
+    keras.config.set_dtype_policy(args.policy)
     vocabulary = read_vocabulary(data)
-    pairs = training_pairs(data, vocabulary)
-    model = build(len(vocabulary))
-    model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=5.0), SequenceCrossEntropy())
-    begun = time.time()
-    model.fit(
-        batches(pairs, batch_size=BATCH_SIZE, seed=args.seed, cache=True), epochs=args.epochs, verbose=2
-    )
-    seconds = time.time() - begun
-    tokens = args.epochs * sum(len(row) + 1 for row in read_ids(data, "train.bpe.de", vocabulary))
-    print(
-        f"RESULT steps {int(model.optimizer.iterations)} wall {seconds:.1f}s tgt_tok/s {tokens / seconds:.1f} "
-        f"params {model.count_params()}"
-    )
+    model = build(len(vocabulary), args.input_feed)
+    model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=CLIPNORM), SequenceCrossEntropy())
+    pairs = batches(training_pairs(data, vocabulary), batch_size=BATCH_SIZE, seed=args.seed, cache=True)
+    clock = Clock(args.max_s)
+    model.fit(pairs, epochs=args.epochs, verbose=0, callbacks=[clock])
+    print(clock.result())
     model.save(args.ckpt)
 
 

@@ -1,0 +1,263 @@
+"""Training speed: this package beside a careful PyTorch program, with and without input feeding, in two precisions.
+
+    python experiments/benchmarks/train_speed.py --baselines DIR --json FILE [--work DIR] [--only CASES] [--cores 1]
+
+The same corpus, the same pieces, the same sizes of model, Adam and dropout; so many seconds of training each, from
+the 20th step on, in a fresh process, programs taking turns, three passes; the medians count. Losses are compared at
+the same steps. Passes are kept in the JSON file: run again, and only what is missing is done. README.md beside this
+file tells what is compared and what the numbers mean.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import decode_floor
+from baseline_programs import TORCH, Skipped, mkl_shim, number, result_line, run, torch_python
+from decode_speed import why_not
+from quality_at_budget import processor, save
+
+OURS = Path(__file__).with_name("tf_seq2seq_nmt.py")
+MULTIPLY_ADDS = {"input feeding": 8.48e6, "no input feeding": 7.43e6}  # forward, a target token
+LOSS_STEPS = (100, 250)  # losses printed at these steps and between them are compared
+
+
+class Case(NamedTuple):
+    """One training: the decoder's kind and our precision, beside a peer's options."""
+
+    input_feeding: bool
+    policy: str
+    peer: str
+    goal: float | None  # our target tokens a second over the peer's, on one core
+    peer_bfloat16: bool = False
+
+    @property
+    def decoder(self):
+        return "input feeding" if self.input_feeding else "no input feeding"
+
+    @property
+    def name(self):
+        return f"{'feed' if self.input_feeding else 'no-feed'}-{self.policy}"
+
+    @property
+    def baseline(self):
+        """The peer and its column."""
+        return f"torch_nmt.py {self.peer}" + (" BF16=1" if self.peer_bfloat16 else "")
+
+
+CASES = [
+    Case(True, "float32", "--input-feed", 1.15),
+    Case(True, "mixed_bfloat16", "--input-feed", 1.6),
+    Case(False, "float32", "--flip", 1.1),
+    Case(False, "mixed_bfloat16", "--flip", 1.25, peer_bfloat16=True),
+]
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--baselines", type=Path, metavar="DIR", help="holds data and the peer's program")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="the result (default: in the work folder)")
+    parser.add_argument("--work", type=Path, default=Path("runs/train_speed"), help="folder for everything")
+    names = [case.name for case in CASES]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, metavar="CASE", help=" ".join(names)
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="of a pass, after its 20th step (default 60)"
+    )
+    parser.add_argument("--passes", type=int, default=3, help="of which the median counts (default 3)")
+    parser.add_argument("--cores", type=int, default=1, help="and threads, of every program (default 1)")
+    parser.add_argument(
+        "--first-core", type=int, default=0, help="to pin to, with those after it (default 0)"
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--torch-python", metavar="PATH", help=f"an interpreter that has PyTorch {TORCH}")
+    args = parser.parse_args(argv)
+    args.baselines = args.baselines and args.baselines.resolve()
+    args.work = args.work.resolve()
+    args.json = args.json or args.work / f"train_speed-{args.cores}.json"
+    args.threads = args.cores
+    return args
+
+
+def pin(args):
+    """So many cores for this process and all that it starts, where the system can say so."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(args.first_core, args.first_core + args.cores))
+
+
+def programs(args, case):
+    """Commands and environment of ours and of the peer, by name."""
+    data = {"BENCH_DATA": f"{args.baselines / 'data'}{os.sep}", "T_START": repr(time.time())}
+    feed = "--input-feed" if case.input_feeding else "--no-input-feed"
+    ours = [sys.executable, OURS, "train", feed, "--policy", case.policy, "--seed", args.seed]
+    shim = mkl_shim(args)
+    more = {"LD_PRELOAD": str(shim)} if shim else {}
+    more |= {"BF16": "1"} if case.peer_bfloat16 else {}
+    peer = [torch_python(args), args.baselines / "torch_nmt.py", "train", case.peer]
+    return {
+        "tf_seq2seq": (ours, data | {"PYTHONPATH": str(OURS.parents[2])}),
+        case.baseline: (peer, data | more),
+    }
+
+
+def measure(args, report, case):
+    """All passes of a case that are missing, the two programs in turn."""
+    names = ["tf_seq2seq", case.baseline]
+    for turn in range(1, args.passes + 1):
+        for name in names:
+            key = case.name if name == "tf_seq2seq" else name  # a peer's passes serve two cases
+            passes = report["measured"].setdefault(key, [])
+            if len(passes) < turn:
+                passes.append(one_pass(args, case, name, turn))
+                save(report, args.json)
+
+
+def one_pass(args, case, name, turn):
+    """Figures of one training in a fresh process."""
+    print(f"{case.name}: {name}, pass {turn} ...", end=" ", flush=True)
+    load = os.getloadavg()[0]
+    command, more = programs(args, case)[name]
+    folder = args.work / name.replace(" ", "_")
+    folder.mkdir(parents=True, exist_ok=True)
+    options = [
+        "--max-s",
+        args.seconds,
+        "--epochs",
+        1000,
+        "--ckpt",
+        "model.keras" if command[1] == OURS else "m.pt",
+    ]
+    log = run([*command, *options], folder / f"{case.name}.log", args.threads, folder, more)
+    found = figures(log) | {"load_before": round(load, 2)}
+    print(f"{found['target_tokens_per_second']:.0f} target tokens/s", flush=True)
+    return found
+
+
+def figures(log):
+    """What a program printed.
+
+    >>> figures('''FIRST_STEP 7.10s since process start
+    ... ep 0 step 100 loss 5.1 tgt tok/s 10
+    ... ep 0 step 150 loss 4.9 tgt tok/s 10
+    ... RESULT steps 130 wall 9.0s tgt_tok/s 2484.0 steps/s 2.5 maxrss 930MiB''')
+    {'target_tokens_per_second': 2484.0, 'rss_mib': 930.0, 'first_step_seconds': 7.1, 'steps': 150, 'loss': 5.0}
+    """
+    line = result_line(log)
+    losses = [(int(step), float(loss)) for step, loss in re.findall(r"step (\d+) loss ([\d.]+)", log)]
+    compared = [loss for step, loss in losses if LOSS_STEPS[0] <= step <= LOSS_STEPS[1]]
+    return {
+        "target_tokens_per_second": number(r"tgt_tok/s ([\d.]+)", line),
+        "rss_mib": number(r"maxrss ([\d.]+)", line),
+        "first_step_seconds": number(r"FIRST_STEP ([\d.]+)", log),
+        "steps": int(number(r"steps (\d+)", line)) + 20,
+        "loss": round(statistics.mean(compared), 3) if compared else None,
+    }
+
+
+def row_of(case, report, passes):
+    """A row of the result, or None where passes are missing.
+
+    >>> one = lambda speed: {"target_tokens_per_second": speed, "rss_mib": 1.0, "first_step_seconds": 9.0, "loss": 5.0}
+    >>> case, measured = CASES[0], {"feed-float32": [one(30.0)], "torch_nmt.py --input-feed": [one(20.0)]}
+    >>> row = row_of(case, {"measured": measured, "floor": None, "settings": {"cores": 1}}, 1)
+    >>> row["case"], row["ratio"], row["goal"]
+    ('feed-float32', 1.5, 1.15)
+    """
+    ours, peer = (report["measured"].get(key, []) for key in (case.name, case.baseline))
+    if len(ours) < passes or len(peer) < passes:
+        return None
+    middle = lambda found, key: statistics.median(one[key] for one in found if one[key] is not None)
+    speed, other = (middle(found, "target_tokens_per_second") for found in (ours, peer))
+    floor = floor_of(case, report["floor"]) if report["floor"] else None
+    alone = report["settings"]["cores"] == 1
+    return {
+        "case": case.name,
+        "target_tokens_per_second": round(speed, 1),
+        "rss_mib": middle(ours, "rss_mib"),
+        "first_step_seconds": middle(ours, "first_step_seconds"),
+        "baseline": case.baseline,
+        "baseline_target_tokens_per_second": round(other, 1),
+        "baseline_rss_mib": middle(peer, "rss_mib"),
+        "ratio": round(speed / other, 3),
+        "goal": case.goal if alone else None,
+        "loss": round(middle(ours, "loss"), 3),
+        "baseline_loss": round(middle(peer, "loss"), 3),
+        "share_of_floor": round(speed / floor, 3) if floor and alone else None,
+    }
+
+
+def floor_of(case, floor):
+    """Target tokens a second if nothing but the products took time, forward and twice that backward."""
+    rate = floor["gflops"]["bfloat16" if "bfloat16" in case.policy else "float32"]
+    return rate * 1e9 / (6 * MULTIPLY_ADDS[case.decoder])
+
+
+def report_of(args):
+    """The JSON file's content, or a new one; passes of other settings are never mixed."""
+    settings = {"cores": args.cores, "seconds": args.seconds, "seed": args.seed}
+    if not args.json.exists():
+        return {"settings": settings, "machine": processor(), "floor": None, "measured": {}, "rows": []}
+    report = json.loads(args.json.read_text(encoding="utf8"))
+    if report["settings"] != settings:
+        raise SystemExit(f"{args.json} holds {report['settings']}, asked is {settings}: give another --json")
+    return report
+
+
+def measure_floor(args, report):
+    """The rates at which a core multiplies, unless the report has them."""
+    if report["floor"]:
+        return
+    folder = args.work / "floor"
+    folder.mkdir(parents=True, exist_ok=True)
+    print("floor: measuring matrix products ...", flush=True)
+    log = run([sys.executable, decode_floor.__file__], folder / "floor.log", args.threads)
+    report["floor"] = json.loads(log.strip().splitlines()[-1])
+    save(report, args.json)
+
+
+def show(report):
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = ["target_tokens_per_second", "rss_mib", "first_step_seconds", "loss"]
+    columns += ["baseline", "baseline_target_tokens_per_second", "baseline_rss_mib", "baseline_loss"]
+    columns += ["ratio", "goal", "share_of_floor"]
+    table = Table("case", *(name.replace("_", " ") for name in columns))
+    for row in report["rows"]:
+        table.add_row(row["case"], *("" if row[name] is None else str(row[name]) for name in columns))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print(f"{report['machine']}, {report['settings']}, floor: {report['floor']}")
+
+
+def main(argv=None):
+    args = arguments(argv)
+    if reason := why_not(args):
+        print(f"skipped: {reason}")
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # ends the program that runs, too
+    args.work.mkdir(parents=True, exist_ok=True)
+    pin(args)
+    report = report_of(args)
+    measure_floor(args, report)
+    for case in [case for case in CASES if case.name in args.only]:
+        try:
+            measure(args, report, case)
+        except Skipped as reason:
+            print(f"skipped, {reason}", flush=True)
+        report["rows"] = [row for one in CASES if (row := row_of(one, report, args.passes))]
+        save(report, args.json)
+    show(report)
+
+
+if __name__ == "__main__":
+    main()
