@@ -107,13 +107,23 @@ def batches(
             "a sampled text draws another segmentation each epoch, which cache=True would keep out"
         )
     bucket = shuffle if bucket is None else bucket
-    whole = _windows(_chunks(split, source_text, target_text, max_length), None).cache() if cache else None
+
+    def chunks(pairs):
+        made = id_chunks(pairs, source_text, target_text)
+        return made.map(lambda *sides: within(sides, max_length)) if max_length is not None else made
+
+    whole = _windows(chunks(split), None).cache() if cache else None
 
     def windows(epoch):
         if cache:
             return _with_rows_shuffled(whole, seed, epoch) if shuffle else whole
-        pairs = _with_pairs_shuffled(split, window, seed, epoch) if shuffle else split
-        return _windows(_chunks(pairs, source_text, target_text, max_length), window)
+        if hasattr(split, "chunks"):  # shards: their files and records are shuffled already
+            made = split.chunks(seed if shuffle else None, epoch)
+            made = _windows(made.map(lambda *sides: within(sides, max_length)), window, split.chunk_size)
+            return _with_rows_shuffled(made, seed, epoch) if shuffle else made
+        return _windows(
+            chunks(_with_pairs_shuffled(split, window, seed, epoch) if shuffle else split), window
+        )
 
     def of_epoch(epoch):
         cut = windows(epoch).map(lambda *sides: _cut(sides, bucket, shuffle, batch_size, batch_tokens))
@@ -143,9 +153,9 @@ def token_counts(split, source_text=None, target_text=None, max_length=None):
         they are longer than `max_length`.
     """
     counts, total = [0, 0, 0], 0
-    for source, target, *_ in _chunks(split, source_text, target_text, None):
+    for source, target, *_ in id_chunks(split, source_text, target_text):
         total += int(source.nrows())
-        kept = source, target = _within((source, target), max_length)
+        kept = source, target = within((source, target), max_length)
         counts = [
             old + int(new)
             for old, new in zip(counts, [source.nrows(), *(tf.size(ids.values) for ids in kept)])
@@ -170,8 +180,15 @@ def _check(split, texts, batch_size, batch_tokens, window):
         )
 
 
-def _chunks(split, source_text, target_text, max_length):
-    """Dataset of the ids of 1,024 pairs: ragged (C, None) source and target, int32, ending with END; weights (C, 1)."""
+def id_chunks(split, source_text=None, target_text=None):
+    """The ids of 1,024 pairs at a time.
+
+    Args:
+        split, source_text, target_text: as for `batches`.
+
+    Returns:
+        tf.data.Dataset of ragged (C, None) source and target, int32, ending with END; weights (C, 1) float32 third.
+    """
     are_strings = _are_strings(split)
     chunks = split.batch(CHUNK) if are_strings else split.ragged_batch(CHUNK)
 
@@ -180,7 +197,7 @@ def _chunks(split, source_text, target_text, max_length):
         if target_text is not None and not target_text.add_end:
             target = _with_end(target)  # labels end with END, whatever the processor does elsewhere
         weights = (tf.RaggedTensor.from_tensor(tf.cast(one, tf.float32)[:, None]) for one in weights)
-        return _within((source, target, *weights), max_length)
+        return source, target, *weights
 
     return chunks.map(ids, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
@@ -200,7 +217,16 @@ def _with_end(rows):
     return tf.concat([rows.with_row_splits_dtype(tf.int64), ends], axis=1)
 
 
-def _within(sides, max_length):
+def within(sides, max_length):
+    """The rows of ragged source and target, and what stands beside them, that are no longer than allowed.
+
+    Args:
+        sides: tuple of ragged (C, None) tensors.
+        max_length: as for `batches`.
+
+    Returns:
+        tuple of ragged (C', None) tensors, C' <= C.
+    """
     if max_length is None:
         return sides
     limits = max_length if isinstance(max_length, tuple | list) else (max_length, max_length)
@@ -209,9 +235,9 @@ def _within(sides, max_length):
     return tuple(tf.gather(ids, rows) for ids in sides)
 
 
-def _windows(chunks, window):
+def _windows(chunks, window, size=CHUNK):
     """Dataset of the ids of W pairs, or of all pairs in one element: ragged (W, None) source and target."""
-    count = 2**16 if window is None else max(1, window // CHUNK)
+    count = 2**16 if window is None else max(1, window // size)
     return chunks.batch(count).map(lambda *ids: tuple(rows.merge_dims(0, 1) for rows in ids))
 
 
