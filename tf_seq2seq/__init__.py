@@ -96,6 +96,8 @@ _PUBLIC = {
     "training.gates": ["gate_shares", "gradient_norms"],
     "training.budget": ["TimeBudget"],
     "training.checkpoints": ["BestModel", "Resume"],
+    "training.guard": ["DivergenceGuard"],
+    "training.vocabulary_update": ["with_vocabulary"],
     "training.monitor": ["Monitor"],
     "export.saved_model": ["export_saved_model"],
     "export.lite": ["export_lite", "LiteGenerator"],
