@@ -51,6 +51,9 @@ SETTINGS = {
     "default": {},
     "label smoothing 0": {"label_smoothing": 0.0},
     "scheduled sampling, sampled": {"objective": lambda steps: s2s.ScheduledSampling(half_way(steps))},
+    "scheduled sampling, a quarter": {
+        "objective": lambda steps: s2s.ScheduledSampling(s2s.LinearTeacher(0.25 / steps, least=0.75))
+    },
     "r-drop 5": {"objective": lambda steps: s2s.RDrop(5.0)},
     "scheduled sampling, likeliest": {
         "objective": lambda steps: s2s.ScheduledSampling(half_way(steps), "likeliest")

@@ -66,4 +66,4 @@ def test_settings_change_what_is_there_and_can_be_told(faq):
         assert set(changes) <= set(faq.DEFAULT), name
         json.dumps(faq.described({**faq.DEFAULT, **changes}))
     objectives = [faq.described({**faq.DEFAULT, **one})["objective"] for one in faq.SETTINGS.values()]
-    assert sum(one is not None for one in objectives) == 5
+    assert sum(one is not None for one in objectives) == 6
