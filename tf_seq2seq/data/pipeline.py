@@ -107,23 +107,24 @@ def batches(
             "a sampled text draws another segmentation each epoch, which cache=True would keep out"
         )
     bucket = shuffle if bucket is None else bucket
+    size = getattr(split, "chunk_size", CHUNK)
 
-    def chunks(pairs):
-        made = id_chunks(pairs, source_text, target_text)
-        return made.map(lambda *sides: within(sides, max_length)) if max_length is not None else made
+    def windows_of(chunks, window):
+        if max_length is not None:
+            chunks = chunks.map(lambda *sides: within(sides, max_length))
+        return _windows(chunks, window, size)
 
-    whole = _windows(chunks(split), None).cache() if cache else None
+    texts = source_text, target_text
+    whole = windows_of(id_chunks(split, *texts), None).cache() if cache else None
 
     def windows(epoch):
-        if cache:
-            return _with_rows_shuffled(whole, seed, epoch) if shuffle else whole
-        if hasattr(split, "chunks"):  # shards: their files and records are shuffled already
-            made = split.chunks(seed if shuffle else None, epoch)
-            made = _windows(made.map(lambda *sides: within(sides, max_length)), window, split.chunk_size)
-            return _with_rows_shuffled(made, seed, epoch) if shuffle else made
-        return _windows(
-            chunks(_with_pairs_shuffled(split, window, seed, epoch) if shuffle else split), window
-        )
+        if not shuffle:
+            return whole if cache else windows_of(id_chunks(split, *texts), window)
+        if not cache and not hasattr(split, "chunks"):
+            pairs = _with_pairs_shuffled(split, window, seed, epoch)
+            return windows_of(id_chunks(pairs, *texts), window)
+        made = whole if cache else windows_of(split.chunks(seed, epoch), window)
+        return _with_rows_shuffled(made, seed, epoch)
 
     def of_epoch(epoch):
         cut = windows(epoch).map(lambda *sides: _cut(sides, bucket, shuffle, batch_size, batch_tokens))
@@ -183,12 +184,17 @@ def _check(split, texts, batch_size, batch_tokens, window):
 def id_chunks(split, source_text=None, target_text=None):
     """The ids of 1,024 pairs at a time.
 
+    A split that has its ids by many pairs already, as shards have, says so by two attributes: `chunks`, a function of
+    (seed, epoch) that gives what this function does, shuffled by both, or in order for seed None; and `chunk_size`.
+
     Args:
         split, source_text, target_text: as for `batches`.
 
     Returns:
         tf.data.Dataset of ragged (C, None) source and target, int32, ending with END; weights (C, 1) float32 third.
     """
+    if hasattr(split, "chunks"):
+        return split.chunks(None, 0)
     are_strings = _are_strings(split)
     chunks = split.batch(CHUNK) if are_strings else split.ragged_batch(CHUNK)
 
