@@ -111,12 +111,13 @@ class Resume(keras.callbacks.Callback):
     the weights, everything of the optimizer (learning rate, slots, moving averages, loss scale), the seeds of dropout,
     the sums behind the epoch's logs, the place in the data, and what callbacks remember (`TimeBudget` its seconds,
     `BestModel` and Keras's `EarlyStopping` and `ReduceLROnPlateau` their best). On a CPU with the same number of
-    threads, all that comes after is bit by bit what it would have been. Two things are not: subword sampling, whose
-    operation has no seed, and what goes by the clock, as `TimeBudget`'s learning rate does.
+    threads, all that comes after of a `Seq2Seq` is bit by bit what it would have been, without TensorFlow's
+    ``enable_op_determinism``. Two things are not: subword sampling, whose operation has no seed, and what goes by the
+    clock, as `TimeBudget`'s learning rate does.
 
     A checkpoint is one file that takes its place whole or not at all, and it notices any damage: then the one before
     is taken, and a warning says so. A training that was over stays so, unless it gets more epochs, minutes or patience
-    than it had. Of several workers of a `tf.distribute` strategy the first one writes, into a folder that all can read.
+    than it had; an epoch that a callback cut short counts as done. Of several workers of a `tf.distribute` strategy the first one writes, into a folder that all can read.
 
     In the list of callbacks it may stand anywhere outside of `MovingAverage`: it is called after all others.
 

@@ -9,7 +9,7 @@ class Fitting:
     """The `fit` from which a callback is called.
 
     Keras hands its callbacks neither the data nor each other. Both are found among the variables of its running
-    function; this class is the one place that knows their names (Keras 3.12 to 3.15).
+    function; this class is the one place that knows their names (as of Keras 3.15).
 
     >>> Fitting.running() is None
     True
