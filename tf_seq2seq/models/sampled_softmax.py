@@ -44,9 +44,9 @@ class SampledSoftmax:
 
         vocabulary             full      8,192 samples    2,048 samples
         50,000 tied      373 ms 1.25 GiB  141 ms 1.19 GiB  108 ms 1.13 GiB
-        50,000           379 ms 1.36 GiB  174 ms 1.45 GiB  130 ms 1.40 GiB
+        50,000           370 ms 1.34 GiB  138 ms 1.32 GiB   89 ms 1.21 GiB
         100,000 tied     673 ms 1.71 GiB  151 ms 1.49 GiB  113 ms 1.35 GiB
-        100,000          756 ms 1.98 GiB  252 ms 1.96 GiB  209 ms 1.96 GiB
+        100,000          678 ms 1.90 GiB  159 ms 1.70 GiB  112 ms 1.65 GiB
 
     A token's probability takes ids for ranks: as vocabularies here are made, frequent tokens come first.
 
