@@ -117,7 +117,8 @@ class Resume(keras.callbacks.Callback):
 
     A checkpoint is one file that takes its place whole or not at all, and it notices any damage: then the one before
     is taken, and a warning says so. A training that was over stays so, unless it gets more epochs, minutes or patience
-    than it had; an epoch that a callback cut short counts as done. Of several workers of a `tf.distribute` strategy the first one writes, into a folder that all can read.
+    than it had; an epoch that a callback cut short counts as done. Of several workers of a `tf.distribute` strategy
+    the first one writes, into a folder that all can read.
 
     In the list of callbacks it may stand anywhere outside of `MovingAverage`: it is called after all others.
 
