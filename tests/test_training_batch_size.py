@@ -1,6 +1,9 @@
 """Probing for the largest batch: the search, what is tried, what is measured, and that training then is as before."""
 
+import contextlib
 import math
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -10,8 +13,9 @@ import tensorflow as tf
 from tf_seq2seq.data.pipeline import batches
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models import zoo
-from tf_seq2seq.training import batch_size
+from tf_seq2seq.training import batch_size, memory
 from tf_seq2seq.training.batch_size import largest_batch
+from tf_seq2seq.training.losses import SequenceCrossEntropy
 
 RNG = np.random.default_rng(6)
 SIDES = [
@@ -42,7 +46,7 @@ class Stub:
     def __init__(self, memory, most=math.inf):
         self.memory, self.most, self.peaks = memory, most, []
 
-    def fit(self, data, verbose):
+    def fit(self, data):
         self.peaks.append(max(self.memory(int(labels.shape[0])) for _, labels in data))
         if self.peaks[-1] > self.most:
             raise tf.errors.ResourceExhaustedError(None, None, "used up")
@@ -50,8 +54,18 @@ class Stub:
 
 @pytest.fixture
 def stubbed(monkeypatch):
-    monkeypatch.setattr(batch_size, "_most_memory", lambda function: (function(), Stub.now.peaks[-1])[1])
-    monkeypatch.setattr(tf.data.Dataset, "from_generator", lambda generator, output_signature: generator())
+    def peak(data, spec):
+        try:
+            Stub.now.fit(data)
+        except tf.errors.ResourceExhaustedError:
+            return math.inf
+        return Stub.now.peaks[-1]
+
+    @contextlib.contextmanager
+    def training_memory(model):
+        yield peak
+
+    monkeypatch.setattr(batch_size, "training_memory", training_memory)
 
     def make(memory, most=math.inf):
         Stub.now = Stub(memory, most)
@@ -71,21 +85,6 @@ def test_the_search_finds_what_fits_and_never_tries_what_does_not(stubbed, memor
     if found.size:
         assert found.peak_mib == memory(found.size) and found.shapes[0][0] == found.size
         assert f"size {found.size} takes {found.peak_mib:.0f} MiB of {limit}; " in str(found)
-
-
-@pytest.mark.parametrize("growth, limit", [(50, 400), (200, 400), (500, 400), (20, 127), (300, 127)])
-def test_what_many_batches_leave_behind_counts(stubbed, growth, limit):
-    memory = lambda rows: 100 + 10 * rows
-    model = stubbed(memory)
-    fit = model.fit
-    model.fit = lambda data, verbose: (
-        fit(data, verbose),
-        model.peaks.append(model.peaks[-1] + growth * (len(data) > 2)),
-    )
-    found = largest_batch(model, one_batch, memory_mib=limit)
-    best = max((size for size in range(1, 61) if memory(size) + growth <= limit), default=0)
-    assert best * 7 / 8 - 1 <= found.size <= best
-    assert not found.size or found.peak_mib == memory(found.size) + growth
 
 
 def test_a_gpus_own_word_is_heeded(stubbed, monkeypatch):
@@ -124,32 +123,68 @@ def test_the_worst_batches_are_those_of_the_most_tokens():
         batch_size._worst(make_batches(7).take(0))
 
 
-def test_memory_is_measured_at_its_highest():
-    def function(mib):
-        return lambda: np.ones(mib * 2**20, np.uint8).sum()
-
-    before = batch_size._most_memory(lambda: None)
-    assert 290 <= batch_size._most_memory(function(300)) - before <= 330
-    assert 90 <= batch_size._most_memory(function(100)) - before <= 130, "a peak of before counts no more"
-
-
-def train(probe):
+def small_model(loss="mse"):
     keras.utils.set_random_seed(2)
+    model = keras.Sequential(
+        [keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones"), keras.layers.Dropout(0.5)]
+    )
+    model.compile(keras.optimizers.SGD(0.1), loss)
+    return model
+
+
+def numbers(mib):
+    spec = tf.TensorSpec([None, 1], tf.float32)
+    return [(tf.zeros([mib * 2**18, 1]), tf.zeros([mib * 2**18, 1]))], (spec, spec)
+
+
+def test_a_process_of_its_own_tells_how_much_memory_training_takes():
+    held = np.ones(2**30, np.uint8)  # what this process has does not count
+    with memory.training_memory(small_model()) as peak:
+        more, little = peak(*numbers(100)), peak(*numbers(1))
+    assert held.sum() and 100 < little < 1000 and 200 <= more - little <= 2000
+
+
+def test_a_model_that_another_process_cannot_load_is_told():
+    with (
+        pytest.raises(InputError, match="cannot train this model"),
+        memory.training_memory(
+            small_model(lambda one, other: keras.losses.mean_squared_error(one, other))
+        ) as peak,
+    ):
+        peak(*numbers(1))
+
+
+def test_a_process_that_the_kernel_ends_took_too_much(monkeypatch):
+    killed = [sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: run(killed, **options))
+    with memory.training_memory(small_model()) as peak:
+        assert peak(*numbers(1)) == math.inf
+
+
+def test_on_a_gpu_the_model_is_afterwards_what_it_was(monkeypatch):
+    model, before = small_model(), small_model()
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [kind] if kind == "GPU" else [])
+    monkeypatch.setattr(tf.config.experimental, "reset_memory_stats", lambda device: None)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda device: {"peak": 3 * 2**20})
+    data = tf.data.Dataset.from_tensors((tf.ones([8, 1]), tf.zeros([8, 1])))
+    with memory.training_memory(model) as peak:
+        assert peak([*data], data.element_spec) == 3.0
+        assert int(model.optimizer.iterations) > 0
+    assert int(model.optimizer.iterations) == 0
+    histories = [one.fit(data, epochs=2, verbose=0).history["loss"] for one in (model, before)]
+    assert histories[0] == histories[1]
+
+
+def test_a_seq2seq_is_tried_and_stays_as_it_was():
     model = zoo.plain(20, 20, units=4, dropout=0.3)
-    model.compile(keras.optimizers.Adam(0.01, use_ema=True))
+    model.compile(keras.optimizers.Adam(0.01, use_ema=True), loss=SequenceCrossEntropy(0.1))
+    before = model.get_weights()
     data = make_batches(30, shuffle=True)
-    if probe:
-        found = largest_batch(model, lambda size: data, memory_mib=1e6)
-        assert found.size == 1 and found.peak_mib > 100
-        assert int(model.optimizer.iterations) == 0
-    history = model.fit(data, epochs=2, verbose=0).history["loss"]
-    return history, model.get_weights()
-
-
-def test_training_afterwards_is_as_if_nothing_had_been_tried():
-    (history, weights), (same_history, same_weights) = train(probe=False), train(probe=True)
-    assert history == same_history
-    for one, other in zip(weights, same_weights, strict=True):
+    found = largest_batch(model, lambda size: data, memory_mib=1e6)
+    assert found.size == 1 and 100 < found.peak_mib < 5000 and found.shapes[0][0] == 30
+    assert data.position.epoch == 0
+    for one, other in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, other)
 
 

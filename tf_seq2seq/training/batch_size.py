@@ -3,21 +3,16 @@
 Shapes: **B** batch, **S** source length, **T** target length.
 """
 
-import contextlib
-import ctypes
 import math
-import resource
-import sys
-from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tf_seq2seq.data.position import positions
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.training.memory import training_memory
 
-_MIB = 2**20
-ORDINARY = 50  # batches
+ORDINARY = 32  # batches
 _FINENESS = 16  # the search ends when what fits and what does not are within 1/16 of one another
 
 
@@ -29,8 +24,8 @@ class BatchSize(NamedTuple):
 
     Fields:
         size: the largest size that was tried and fits; 0 if none does.
-        peak_mib: the most memory that the process had while it trained on the worst batches of that size.
-        memory_mib: the most that it may have; inf if there is no limit.
+        peak_mib: the most memory that training on the worst batches of that size took.
+        memory_mib: the most that it may take; inf if there is no limit.
         shapes: (B, S, T) of the worst batches of that size.
         tried: peak of each size, MiB; inf where memory was used up, or not tried as it would have been.
     """
@@ -56,26 +51,25 @@ def largest_batch(model, make_batches, memory_mib=None, smallest=1, largest=2**2
 
     Out-of-memory comes late, with the one batch of the longest sentences. So for each size the data are gone through
     once, and the worst of their batches are trained on: those with the most source tokens, target tokens, both, and
-    pairs of them (what attention is made of). Sizes are doubled until one does not fit, then the interval is halved.
-    What is found is tried once more with ordinary batches between the worst, as memory is lost to the pieces that
-    many shapes leave of it, and lowered by eighths until it holds. The model, its optimizer, its random states and the
-    position in the data are afterwards what they were.
+    pairs of them (what attention is made of), before and after some ordinary ones, as many shapes leave memory in
+    pieces. Sizes are doubled until one does not fit, then the interval is halved. The model, its optimizer, its random
+    states and the position in the data are afterwards what they were.
 
-    A GPU says when its memory is used up. On a CPU the kernel ends the process instead, so give `memory_mib`; there
-    a size is tried only if the line through the two sizes before says that it fits. What is measured is the resident
-    memory of the whole process at its highest; leave some for what comes later, such as validation. Batches grow
-    about k times as large with ``compile(parts=k)``.
+    A GPU says when its memory is used up. On a CPU the kernel ends a process instead, so each size is tried in a
+    process of its own, and only if the line through the two sizes before says that it fits. What counts is the
+    resident memory of a process that does nothing but train: what yours holds besides, such as a cached corpus, comes on
+    top. A size takes the time of about 40 steps and of starting TensorFlow.
 
     ::
 
         make = lambda size: batches(pairs.train.take(100_000), source, target, batch_tokens=size)
-        found = largest_batch(model, make, memory_mib=8000, smallest=500)
+        found = largest_batch(model, make, memory_mib=8000, smallest=1000)
         print(found)
 
     Args:
-        model: a compiled `Seq2Seq`.
+        model: a compiled `Seq2Seq`; without a GPU one that Keras can save and load.
         make_batches: function of a size, in pairs or tokens as it sees fit, to the batches that `fit` would be given.
-        memory_mib: the most resident memory, in MiB, that this process may have; may be left out with a GPU.
+        memory_mib: the most memory, in MiB, that training may take; may be left out with a GPU.
         smallest: the size to begin with.
         largest: no more is tried.
 
@@ -83,43 +77,29 @@ def largest_batch(model, make_batches, memory_mib=None, smallest=1, largest=2**2
         `BatchSize`.
 
     Raises:
-        InputError: if `memory_mib` is left out on a CPU, the model is not compiled, or there are no batches.
+        InputError: if `memory_mib` is left out on a CPU, the model is not compiled or cannot be loaded, or there are no
+            batches.
     """
     if getattr(model, "optimizer", None) is None:
         raise InputError("compile the model first: its optimizer's slots take memory as well")
     if memory_mib is None and not tf.config.list_physical_devices("GPU"):
-        raise InputError(
-            "on a CPU nothing tells when memory ends: say memory_mib, what this process may take"
-        )
+        raise InputError("on a CPU nothing tells when memory ends: say memory_mib, what training may take")
     limit = math.inf if memory_mib is None else float(memory_mib)
-    tried = {}
-    with _untouched(model) as kept_mib:
-        peak = lambda *data: _peak(model, *data) - kept_mib
-        size = _searched(peak, make_batches, limit, smallest, largest, tried)
-        while size:
+    tried, shapes = {}, {}
+    with training_memory(model) as peak:
+        size, low, high = smallest, 0, None
+        while size > low:
             batches = make_batches(size)
             worst = _worst(batches)
-            tried[size] = peak([*worst, *_some(batches, ORDINARY), *worst], batches.element_spec)
-            if tried[size] <= limit and tried[size] < math.inf:
-                return BatchSize(size, tried[size], limit, tuple(_shape(batch) for batch in worst), tried)
-            size -= -(-size // 8)
-    return BatchSize(0, 0.0, limit, (), tried)
-
-
-def _searched(peak, make_batches, limit, smallest, largest, tried):
-    """The largest size whose worst batches fit; 0 if none does. Writes down what was tried."""
-    size, low, high, shapes = smallest, 0, None, None
-    while size > low:
-        batches = make_batches(size)
-        worst = _worst(batches)
-        before, shapes = shapes, [_shape(batch) for batch in worst]
-        if low and shapes == before:
-            break  # the data have no more
-        fits = _expected(tried, size) <= limit
-        tried[size] = peak(worst, batches.element_spec) if fits else math.inf
-        low, high = (size, high) if tried[size] <= limit and tried[size] < math.inf else (low, size)
-        size = _next(low, high, largest)
-    return low
+            shapes[size] = tuple(_shape(batch) for batch in worst)
+            if low and shapes[size] == shapes[low]:
+                break  # the data have no more
+            fits = _expected(tried, size) <= limit
+            data = [*worst, *_some(batches, ORDINARY), *worst]
+            tried[size] = peak(data, batches.element_spec) if fits else math.inf
+            low, high = (size, high) if tried[size] <= limit and tried[size] < math.inf else (low, size)
+            size = _next(low, high, largest)
+    return BatchSize(low, tried.get(low, 0.0), limit, shapes.get(low, ()), tried)
 
 
 def _next(low, high, largest):
@@ -171,46 +151,3 @@ def _worst(batches):
 def _shape(batch):
     inputs = batch[0]
     return *map(int, inputs["source_ids"].shape), int(inputs["target_ids"].shape[1])
-
-
-def _peak(model, worst, spec):
-    """The most memory while the model trains on some batches, MiB; inf if there is not so much."""
-    data = tf.data.Dataset.from_generator(
-        lambda: worst, output_signature=spec
-    )  # shapes of `fit`: not traced again
-    try:
-        return _most_memory(lambda: model.fit(data, verbose=0))
-    except tf.errors.ResourceExhaustedError:
-        return math.inf
-
-
-def _most_memory(function):
-    """The most memory that the process has while a function runs, MiB: a GPU's, or else what is resident."""
-    if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.reset_memory_stats("GPU:0")
-        function()
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / _MIB
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what sizes before left behind
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # the highest so far is now what is resident now
-    function()
-    with contextlib.suppress(OSError):
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        return int(status["VmHWM"].split()[0]) / 1024
-    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # of all time, where there is no /proc
-    return highest / _MIB if sys.platform == "darwin" else highest / 1024
-
-
-@contextlib.contextmanager
-def _untouched(model):
-    """Gives all variables back what they held; yields how much memory that takes meanwhile, MiB."""
-    if not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
-    kept = [variable.numpy() for variable in variables]
-    try:
-        yield sum(value.nbytes for value in kept) / _MIB
-    finally:
-        for variable, value in zip(variables, kept):
-            variable.assign(value)
