@@ -45,9 +45,9 @@ def dealt(batches, strategy):
 
 
 def _without_tuning():
-    """Options without the thread that tunes tf.data while it runs: an iterator of a strategy waits for its end.
+    """Options without the thread that tunes tf.data while it runs.
 
-    That is a third of a second an epoch at best; on TensorFlow 2.21 and one processor it was for ever now and then.
+    In TensorFlow 2.21 an iterator that ends now and then waits for that thread's next turn, up to a minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False

@@ -47,9 +47,10 @@ def _shrinking(optimizer, norm):
 def _clipping(optimizer, weights):
     """What applies (factor, *gradients); the optimizer would compute the norm again, a tenth of Adam's time."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
+    bound = inner.global_clipnorm  # read here: one replica begins to apply before another has ended
 
     def apply(factor, *gradients):
-        bound, inner.global_clipnorm = inner.global_clipnorm, None
+        inner.global_clipnorm = None
         try:
             optimizer.apply([one * factor for one in gradients] if bound else gradients, weights)
         finally:
