@@ -46,6 +46,16 @@ def test_sample_weights_weigh_in_every_part():
     assert any(np.abs(a - b).max() > 1e-4 for a, b in zip(whole, plain))
 
 
+def test_a_single_batch_is_cut_as_well():
+    """`train_on_batch` gives None for sample weights."""
+    whole, *_ = trained(1, keras.optimizers.SGD(0.5), steps=1)
+    keras.utils.set_random_seed(1)
+    model = batteries.ZOO["luong2015"](depth=1)
+    model.compile(keras.optimizers.SGD(0.5), SequenceCrossEntropy(0.1), parts=3)
+    model.train_on_batch(*BATCH)
+    same(whole, model.get_weights())
+
+
 def spoilt_at(step):
     """Maximum likelihood whose loss is NaN at one step."""
 

@@ -34,7 +34,9 @@ def joined_parts(gradients_of, data, parts, shapes):
 
     def add(part, sums, total):
         first, end = part * rows // parts, (part + 1) * rows // parts
-        gradients, weight = gradients_of(tf.nest.map_structure(lambda one: one[first:end], data))
+        gradients, weight = gradients_of(
+            tf.nest.map_structure(lambda one: None if one is None else one[first:end], data)
+        )
         sums = [old + weight * tf.cast(new, tf.float32) for old, new in zip(sums, gradients)]
         return part + 1, sums, total + weight
 
