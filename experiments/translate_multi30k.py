@@ -61,7 +61,7 @@ MODELS = {
     "bahdanau": Recipe("bahdanau2015"),
     "luong": Recipe("luong2015", more=LUONG),
     "gnmt": Recipe("gnmt", depth=3),
-    "best": Recipe("luong2015", more=LUONG, recurrent_dropout=0.1, variational=True, average=0.999),
+    "best": Recipe("luong2015", more=(*LUONG[:2], ("input_feeding", False)), average=0.999),
 }
 BEAMS = (1, 5, 8)
 PENALTIES = (0.0, 0.6, 1.0, 1.4)  # alpha of GNMT's length penalty; 0 is none

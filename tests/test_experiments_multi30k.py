@@ -69,7 +69,7 @@ def run(script, corpus, tmp_path, monkeypatch):
 
 
 def test_recipe_gives_a_result_with_all_its_fields(run, tmp_path):
-    """`best` has a moving average, variational and recurrent dropout, input feeding and tied vectors."""
+    """`best` has a moving average and tied vectors."""
     result = run("--model", "best", "--minutes", "0.1")
     asked = {"pair", "model", "parameters", "seed", "minutes", "val_bleu_lc", "test_bleu_lc", "test_bleu_13a"}
     assert asked | {"test_bleu_tok_lc", "signature", "hardware", "commit"} <= set(result)
