@@ -12,6 +12,7 @@ from tf_seq2seq.data.dealing import dealt
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.gradients import joined_parts, joined_replicas
+from tf_seq2seq.models.lost_workers import lost_workers_told
 from tf_seq2seq.models.objectives import maximum_likelihood
 from tf_seq2seq.models.updates import update
 
@@ -214,7 +215,8 @@ class Seq2Seq(keras.Model):
     def fit(self, x=None, *args, validation_data=None, **kwargs):
         """As `keras.Model.fit`; under a `tf.distribute` strategy each batch is dealt to the replicas by rows."""
         x, validation_data = (dealt(data, self._distribute_strategy) for data in (x, validation_data))
-        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+        with lost_workers_told():
+            return super().fit(x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x=None, *args, **kwargs):
         """As `keras.Model.evaluate`; batches are dealt as `fit` does it."""
