@@ -58,7 +58,8 @@ def largest_batch(model, make_batches, memory_mib=None, smallest=1, largest=2**2
     A GPU says when its memory is used up. On a CPU the kernel ends a process instead, so each size is tried in a
     process of its own, and only if the line through the two sizes before says that it fits. What counts is the
     resident memory of a process that does nothing but train: what yours holds besides, such as a cached corpus, comes on
-    top. A size takes the time of about 40 steps and of starting TensorFlow.
+    top (with 3,000 captions, 1,531 MiB were found, and two epochs of training took 1,573). A size takes the time of
+    about 40 steps and of starting TensorFlow.
 
     ::
 
