@@ -19,9 +19,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import decode_floor
 from baseline_programs import TORCH, Skipped, mkl_shim, number, result_line, run, torch_python
-from decode_speed import why_not
+from decode_speed import measure_floor, why_not
 from quality_at_budget import processor, save
 
 OURS = Path(__file__).with_name("tf_seq2seq_nmt.py")
@@ -211,18 +210,6 @@ def report_of(args):
     if report["settings"] != settings:
         raise SystemExit(f"{args.json} holds {report['settings']}, asked is {settings}: give another --json")
     return report
-
-
-def measure_floor(args, report):
-    """The rates at which a core multiplies, unless the report has them."""
-    if report["floor"]:
-        return
-    folder = args.work / "floor"
-    folder.mkdir(parents=True, exist_ok=True)
-    print("floor: measuring matrix products ...", flush=True)
-    log = run([sys.executable, decode_floor.__file__], folder / "floor.log", args.threads)
-    report["floor"] = json.loads(log.strip().splitlines()[-1])
-    save(report, args.json)
 
 
 def show(report):
