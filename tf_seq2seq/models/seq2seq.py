@@ -11,8 +11,8 @@ import tensorflow as tf
 from tf_seq2seq.data.dealing import dealt
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
+from tf_seq2seq.models.distributed import build_metrics, lost_workers_told, step_logs
 from tf_seq2seq.models.gradients import joined_parts, joined_replicas
-from tf_seq2seq.models.lost_workers import lost_workers_told
 from tf_seq2seq.models.objectives import maximum_likelihood
 from tf_seq2seq.models.updates import update
 
@@ -223,15 +223,9 @@ class Seq2Seq(keras.Model):
         return super().evaluate(dealt(x, self._distribute_strategy), *args, **kwargs)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Makes the variables that are still missing, as replicas cannot.
-
-        Keras looks at the mean of the replicas' batches here, which has no shape, as their shapes differ.
-        """
-        with self.distribute_strategy.scope():
-            if self._distribute_strategy is not None and self._compile_metrics is not None:
-                labels, logits = ([None], "int32"), ([None, self.decoder.vocab_size], "float32")
-                if not self._compile_metrics.built:
-                    self._compile_metrics.build(keras.KerasTensor(*labels), keras.KerasTensor(*logits))
+        """Keras looks at the mean of the replicas' batches here, which has no shape, as their shapes differ."""
+        if self._distribute_strategy is not None:
+            build_metrics(self, iterator)
 
     def make_train_function(self, force=False):
         """Builds the optimizer first: a step that makes variables would be traced twice."""
@@ -249,7 +243,7 @@ class Seq2Seq(keras.Model):
         self.trackers["gradient_norm"].update_state(norm, tf.cast(made, tf.float32))
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         self.trackers["skipped"].update_state(tf.where(made, 0.0, 1.0), 1.0 / replicas)
-        return self._step_logs()
+        return step_logs(self.get_metrics_result())
 
     def _gradients(self, data):
         """Gradients of a batch's mean loss times the loss scale, dense, and the batch's weight."""
@@ -265,13 +259,7 @@ class Seq2Seq(keras.Model):
         """One step of `evaluate`."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.compute_loss(x, y, sample_weight=sample_weight, training=False)
-        return self._step_logs()
-
-    def _step_logs(self):
-        """A replica's logs; Keras shows their mean until an epoch's end, of several workers that over axis 0."""
-        logs, extended = self.get_metrics_result(), tf.distribute.get_strategy().extended
-        several = getattr(extended, "_in_multi_worker_mode", lambda: False)()  # as Keras asks it
-        return {name: tf.reshape(one, [1]) for name, one in logs.items()} if several else logs
+        return step_logs(self.get_metrics_result())
 
     def get_metrics_result(self):
         """The logs so far, as Keras asks for them after every step and at an epoch's end."""
