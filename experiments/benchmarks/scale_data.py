@@ -28,7 +28,8 @@ from tf_seq2seq.files import replacing
 
 VOCABULARY, SPECIAL = 32_000, 4  # ids, and those of them that are PAD, UNK, START and END
 CHUNK = 1_024  # pairs made at once
-SAMPLE_SECONDS = 5
+SAMPLE_SECONDS = 2
+WINDOW = 10  # samples over which speed is taken
 
 
 class Samples(threading.Thread):
@@ -41,15 +42,13 @@ class Samples(threading.Thread):
 
     def run(self):
         while self.going:
-            self.rows.append(
-                [round(time.monotonic() - self.began, 1), self.doing, resident_mb(), self.tokens]
-            )
+            now = time.monotonic() - self.began, resident_mb(), self.tokens, time.process_time()
+            self.rows.append((self.doing, now))
             time.sleep(SAMPLE_SECONDS)
 
     def of(self, doing):
-        """Seconds, megabytes and tokens, three lists, while something was done."""
-        rows = [(seconds, memory, tokens) for seconds, what, memory, tokens in self.rows if what == doing]
-        return [*map(list, zip(*rows))] if rows else [[], [], []]
+        """(seconds, megabytes, tokens, CPU seconds), four arrays, of the time while something was done."""
+        return np.array([now for what, now in self.rows if what == doing]).T
 
 
 def resident_mb():
@@ -146,19 +145,21 @@ def train(data, seconds):
     }
 
 
-def plot(memory, tokens, path):
+def plot(seconds, megabytes, counts, cpu, path):
     """Draws resident memory and speed over time."""
     from matplotlib import pyplot
 
     figure, (upper, lower) = pyplot.subplots(2, 1, sharex=True, figsize=(8, 5), layout="constrained")
-    seconds, megabytes, counts = memory
     upper.plot(seconds, megabytes)
-    upper.set(ylim=(0, None), ylabel="resident memory, MB", title=f"One epoch of {tokens:,} target tokens")
-    windows = np.diff(counts[::6]) / np.diff(seconds[::6])
-    lower.plot(seconds[6::6], windows / 1e3)
-    lower.set(ylim=(0, None), ylabel="thousand target tokens/s", xlabel="seconds")
+    upper.set(ylim=(0, 1.2 * max(megabytes)), ylabel="resident memory, MB")
+    upper.set_title(f"One epoch of {counts[-1]:,.0f} target tokens, read as training reads it")
+    tokens = np.diff(counts[::WINDOW]) / 1e6
+    for label, clock in (("a second", seconds), ("a processor second", cpu)):
+        lower.plot(seconds[WINDOW::WINDOW], tokens / np.diff(clock[::WINDOW]), label=label)
+    lower.set(ylim=(0, None), ylabel="million target tokens", xlabel="seconds")
+    lower.legend()
     with replacing(path) as new:
-        figure.savefig(new.with_suffix(".png"), dpi=110)
+        figure.savefig(new, dpi=110)
     pyplot.close(figure)
 
 
@@ -180,7 +181,7 @@ def main():
     batches = lambda: s2s.batches(shards.split(), batch_tokens=options.batch_tokens)
     samples.doing = "read"
     epoch = read_epoch(batches(), samples, shards.counts["target_tokens"])
-    memory = samples.of("read")
+    seconds, memory, tokens, cpu = samples.of("read")
     samples.doing = "train"
     training = train(batches(), options.train_seconds)
     samples.going = False
@@ -197,16 +198,21 @@ def main():
         "pipeline_over_training": round(
             epoch["target_tokens_per_cpu_second"] / training["target_tokens_per_cpu_second"], 1
         ),
-        "memory_mb": {"first_minute": max(memory[1][:12]), "largest": max(memory[1]), "last": memory[1][-1]},
+        "memory_mb": {
+            "first_minute": max(memory[seconds < seconds[0] + 60]),
+            "largest": max(memory),
+            "last": memory[-1],
+        },
         "over_time": {
-            "seconds": memory[0][::6],
-            "resident_mb": memory[1][::6],
-            "target_tokens": memory[2][::6],
+            "seconds": [*np.round(seconds[::WINDOW], 1)],
+            "cpu_seconds": [*np.round(cpu[::WINDOW], 1)],
+            "resident_mb": [*memory[::WINDOW]],
+            "target_tokens": [*tokens[::WINDOW]],
         },
     }
     with replacing(options.output) as new:
         new.write_text(json.dumps(result, indent=1) + "\n")
-    plot(memory, epoch["target_tokens"], Path(options.output).with_suffix(".png"))
+    plot(seconds, memory, tokens, cpu, Path(options.output).with_suffix(".png"))
     print(json.dumps({key: value for key, value in result.items() if key != "over_time"}, indent=1))
 
 

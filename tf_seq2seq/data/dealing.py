@@ -11,8 +11,8 @@ def dealt(batches, strategy):
 
     TensorFlow's own way cuts batches whose size it does not know into as many pieces as fit, and picks files or batches
     for each worker by looking into the graph; here it is plain what a replica gets. Every worker makes all batches and
-    keeps its rows, so all must make the same ones: `batches` of the same pairs with the same seed. For corpora
-    so large that each worker shall read files of its own, see `tf_seq2seq.data.shards`.
+    keeps its rows, so all must make the same ones: `batches` of the same pairs with the same seed. `each_its_own`
+    lets workers read different files.
 
     >>> batches = tf.data.Dataset.range(3).batch(2)
     >>> one = tf.distribute.MirroredStrategy(["CPU:0"])
@@ -39,9 +39,37 @@ def dealt(batches, strategy):
         cut = batches.flat_map(lambda *batch: pieces.map(lambda piece: _rows(batch, piece, replicas)))
         return cut.prefetch(local).with_options(_without_tuning())
 
-    made = strategy.distribute_datasets_from_function(of_worker)
-    made.batches = batches
-    return made
+    distributed = strategy.distribute_datasets_from_function(of_worker)
+    distributed.batches = batches
+    return distributed
+
+
+def each_its_own(make, strategy):
+    """Batches that each worker makes of pairs of its own, which no other reads: for corpora in shards.
+
+    A step takes one batch for every replica, so `batch_tokens` is that of a replica here. The gradient is still that of
+    the mean over all their tokens. A worker that has come to its end before others takes empty batches.
+
+    >>> one = tf.distribute.MirroredStrategy(["CPU:0"])
+    >>> [int(batch) for batch in each_its_own(lambda worker, workers: tf.data.Dataset.range(worker, workers), one)]
+    [0]
+
+    Args:
+        make: ``make(worker, workers)`` -> tf.data.Dataset of batches.
+        strategy: a tf.distribute.Strategy.
+
+    Returns:
+        a tf.distribute.DistributedDataset for `fit`; its attribute `batches` is what this process's worker made.
+    """
+    made = []
+
+    def of_worker(context):
+        made.append(make(context.input_pipeline_id, context.num_input_pipelines))
+        return made[-1].with_options(_without_tuning())
+
+    distributed = strategy.distribute_datasets_from_function(of_worker)
+    distributed.batches = made[-1]
+    return distributed
 
 
 def _without_tuning():

@@ -139,11 +139,11 @@ class Shards:
     Its splits are read so that the order of an epoch is a function of seed and epoch, as `Resume` needs it: the files
     come in random order, so many of them at a time, and their records and pairs are shuffled in windows.
 
-    Fields and what a script does with them::
+    ::
 
         shards = Shards("corpus")
-        data = batches(shards.split(), batch_tokens=4096, seed=1)                           # one process, or all the same
-        data = each_its_own(lambda worker, workers: batches(shards.split(worker, workers), batch_tokens=4096), strategy)
+        every_worker_reads_all = batches(shards.split(), batch_tokens=4096)
+        own = each_its_own(lambda number, count: batches(shards.split(number, count), batch_tokens=4096), strategy)
 
     Args:
         folder: the folder.

@@ -40,6 +40,28 @@ def _objectives_metrics(model, spec):
     return dict.fromkeys(names)
 
 
+def with_a_column(batch):
+    """A replica's batch as loops over time can take it: where there is no more data TensorFlow gives (0, 0) tensors.
+
+    >>> with_a_column((tf.zeros([0, 0]), tf.zeros([2, 3])))[0].shape.as_list()
+    [0, 1]
+
+    Args:
+        batch: nest of tensors (B, ...).
+
+    Returns:
+        the batch; tensors of rank 2 and more have a first column.
+    """
+
+    def padded(one):
+        if one.shape.rank < 2 or one.shape[1]:
+            return one
+        missing = tf.cast(tf.shape(one)[1] == 0, tf.int32)
+        return tf.pad(one, [[0, 0], [0, missing], *[[0, 0]] * (one.shape.rank - 2)])
+
+    return tf.nest.map_structure(padded, batch)
+
+
 def step_logs(logs):
     """A replica's logs of a step, as Keras can join them: of several workers it takes the mean over axis 0.
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tf_seq2seq.data.dealing import dealt
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
-from tf_seq2seq.models.distributed import build_metrics, lost_workers_told, step_logs
+from tf_seq2seq.models.distributed import build_metrics, lost_workers_told, step_logs, with_a_column
 from tf_seq2seq.models.gradients import joined_parts, joined_replicas
 from tf_seq2seq.models.objectives import maximum_likelihood
 from tf_seq2seq.models.updates import update
@@ -236,6 +236,7 @@ class Seq2Seq(keras.Model):
 
     def train_step(self, data):
         """One step of `fit`: the gradient of the whole batch over all parts and replicas, one update."""
+        data = with_a_column(data) if tf.distribute.has_strategy() else data
         shapes = [weight.shape for weight in self.trainable_weights]
         gradients, weight = joined_parts(self._gradients, data, self.parts, shapes)
         gradients = joined_replicas(gradients, weight)
@@ -257,6 +258,7 @@ class Seq2Seq(keras.Model):
 
     def test_step(self, data):
         """One step of `evaluate`."""
+        data = with_a_column(data) if tf.distribute.has_strategy() else data
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.compute_loss(x, y, sample_weight=sample_weight, training=False)
         return step_logs(self.get_metrics_result())
