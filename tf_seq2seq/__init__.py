@@ -23,6 +23,8 @@ _PUBLIC = {
     "data.mixing": ["mixed", "weighted"],
     "data.noise": ["WordDropout", "TokenDeletion", "SwitchOut", "LocalShuffle"],
     "data.pipeline": ["batches"],
+    "data.shards": ["Shards", "write_shards"],
+    "data.dealing": ["each_its_own"],
     "data.word_alignments": ["WordAlignments"],
     "data.synthetic": ["SyntheticTask", "SYNTHETIC_TASKS"],
     "layers.attention": ["DotAttention", "GeneralAttention", "AdditiveAttention", "FixedContext"],

@@ -9,10 +9,10 @@ import os
 import sys
 
 import tf_seq2seq
-from tf_seq2seq.commands import data, evaluate, export, generate, score, serve
+from tf_seq2seq.commands import data, evaluate, export, generate, launch, score, serve
 from tf_seq2seq.errors import InputError
 
-COMMANDS = (generate, evaluate, score, export, serve, data)
+COMMANDS = (generate, evaluate, score, export, serve, data, launch)
 FAULT, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # exit codes; the last two are those of a shell
 _DESCRIPTION = """\
 Uses sequence-to-sequence models that were trained with tf_seq2seq and saved

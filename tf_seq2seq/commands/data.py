@@ -1,4 +1,4 @@
-"""`tf-seq2seq data`: a corpus is cleaned, split and counted."""
+"""`tf-seq2seq data`: a corpus is cleaned, split and counted, and tokenised into shards if wished."""
 
 import argparse
 import collections
@@ -10,11 +10,12 @@ import tf_seq2seq
 from tf_seq2seq.commands.option_types import positive
 from tf_seq2seq.commands.quiet import quiet_import
 from tf_seq2seq.commands.sentences import add_pair_options, check_pair_options, stored
+from tf_seq2seq.commands.sharding import add_shard_options, check_shard_options, write_sharded
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.files import replacing
 
 HELP = "clean, split and count a corpus"
-USAGE = "tf-seq2seq data [option ...]"
+USAGE = "tf-seq2seq data [shard] [option ...]"
 DESCRIPTION = """\
 Cleans a corpus of sentence pairs, holds out validation and test pairs such that
 no sentence (on either side, whatever its case, spacing and final punctuation)
@@ -28,6 +29,10 @@ the cache folder, as are the prepared files.
 
 --vocabulary counts the tokens of the training split and their entropy,
   H = -sum over tokens of p log2 p      p = count / all, in bits a token
+
+"data shard" also tokenises the training split, once, and writes its ids to
+--output: many files that any number of workers read in parallel, in constant
+memory, however large the corpus (class Shards); valid and test stay text.
 """
 EPILOG = """\
 example:
@@ -35,12 +40,15 @@ example:
     --output es_en --vocabulary subwords
   tf-seq2seq data --source news.de --target news.en \\
     --max-words 100 --max-ratio 3 --valid 2000 --test 2000
+  tf-seq2seq data shard --source web.de --target web.en --output web \\
+    --vocabulary subwords --vocab-size 32000 --shards 256 --max-length 150
 """
 FILES = ("train.source", "train.target", "valid.source", "valid.target", "test.source", "test.target")
 
 
 def add_options(parser):
     """Adds this command's options to its parser."""
+    parser.add_argument("shard", nargs="?", choices=["shard"], help="write the training split as ids")
     add_pair_options(parser)
     parser.add_argument(
         "--index", metavar="NAME", help="instead: a corpus of the package index, e.g. tatoeba_es_en"
@@ -56,6 +64,7 @@ def add_options(parser):
     group.add_argument(
         "--vocab-size", type=positive, default=8000, metavar="V", help="largest vocabulary (default 8000)"
     )
+    add_shard_options(parser.add_argument_group("of data shard"))
 
 
 def run(options):
@@ -65,6 +74,9 @@ def run(options):
         from tf_seq2seq import TextProcessor
     with _prepared(options) as pairs:
         _print_counts(pairs)
+        if options.shard:
+            write_sharded(pairs, options)
+            return
         if options.output:
             _write(pairs, options.output)
         if options.vocabulary:
@@ -121,6 +133,8 @@ def amount(text):
 
 
 def _check(options):
+    if options.shard:
+        check_shard_options(options)
     if options.index is None:
         check_pair_options(options)
     elif options.source or options.target or options.tsv:
