@@ -38,7 +38,7 @@ def averaged(model):
         InputError: if the optimizer keeps no moving average.
     """
     optimizer = _with_average(model)
-    if not int(optimizer.iterations):
+    if not int(optimizer.iterations.numpy()):
         yield model
         return
     weights = optimizer._trainable_variables

@@ -84,6 +84,11 @@ class TimeBudget(keras.callbacks.Callback):
         self._stop_when_used()
 
     def on_train_begin(self, logs=None):
+        resolver = self.model.distribute_strategy.cluster_resolver
+        if resolver is not None and len(resolver.cluster_spec().as_dict().get("worker", ())) > 1:
+            raise InputError(
+                "TimeBudget goes by the clock, and each worker would stop at another step: train for a number of epochs"
+            )
         self._step = None
         self._used = 0.0
         self._since = self._clock()
@@ -98,7 +103,7 @@ class TimeBudget(keras.callbacks.Callback):
         if self._since is None:
             self._since = self._clock()
         if self._step is None:  # not at the training's beginning: `Resume` may stand later in the list
-            self._step = int(self.model.optimizer.iterations)
+            self._step = int(self.model.optimizer.iterations.numpy())
         self._epoch_start = self._step
 
     def on_train_batch_begin(self, batch, logs=None):

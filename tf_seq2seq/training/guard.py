@@ -59,7 +59,7 @@ class DivergenceGuard(keras.callbacks.Callback):
         before, self._skipped = self._skipped, self._count()
         self.in_a_row = self.in_a_row + self._skipped - before if self._skipped > before else 0
         if self.in_a_row >= self.patience:
-            step = int(self.model.optimizer.iterations)
+            step = int(self.model.optimizer.iterations.numpy())
             raise InputError(
                 f"training has diverged: after step {step} the gradients of {self.in_a_row} batches in a row were not "
                 "finite, and none was applied; go on from the best weights with a smaller learning rate, "
@@ -67,4 +67,4 @@ class DivergenceGuard(keras.callbacks.Callback):
             )
 
     def _count(self):
-        return round(float(self.model.trackers["skipped"].total))
+        return round(float(self.model.trackers["skipped"].total.numpy()))
