@@ -82,6 +82,29 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(parts, eager):
     np.testing.assert_allclose(spoilt_logs["loss"], logs["loss"], rtol=1e-5)
 
 
+def test_an_infinite_loss_is_skipped_though_its_gradient_is_finite():
+    def objective(model, batch, training):
+        loss, *others = maximum_likelihood(model, batch, training)
+        return loss + tf.where(tf.equal(model.trackers["skipped"].count, 1.0), np.inf, 0.0), *others
+
+    two, *_ = trained(1, keras.optimizers.SGD(0.5))
+    three, _, model = trained(1, keras.optimizers.SGD(0.5), steps=3, objective=objective)
+    same(two, three)
+    assert float(model.trackers["skipped"].total) == 1
+
+
+def test_no_seed_counts_on_when_an_epoch_has_no_more_batches():
+    """Keras runs the step once more to see that the data has ended; dropout must not draw then."""
+    model = batteries.ZOO["luong2015"](depth=1, dropout=0.3)
+    model.compile("sgd")
+    counted = []
+    for steps in (3, 5):
+        before = model.decoder.drop.seed_generator.state.numpy()
+        model.fit(tf.data.Dataset.from_tensors(BATCH).repeat(steps), verbose=0)
+        counted.append(model.decoder.drop.seed_generator.state.numpy() - before)
+    np.testing.assert_array_equal(counted[0] * 5, counted[1] * 3)
+
+
 def test_validation_does_not_hide_a_loss_that_is_not_finite():
     _, _, model = trained(1, keras.optimizers.SGD(0.5))
     model.compile(objective=lambda *batch: (tf.constant(np.nan), tf.constant(1.0), {}))

@@ -236,6 +236,11 @@ class Seq2Seq(keras.Model):
 
     def train_step(self, data):
         """One step of `fit`: the gradient of the whole batch over all parts and replicas, one update."""
+        given = [one for one in tf.nest.flatten(data) if one is not None]
+        with tf.control_dependencies(given):  # without data, at an epoch's end, no seed counts on
+            return self._step(data)
+
+    def _step(self, data):
         data = with_a_column(data) if tf.distribute.has_strategy() else data
         shapes = [weight.shape for weight in self.trainable_weights]
         gradients, weight = joined_parts(self._gradients, data, self.parts, shapes)
@@ -254,7 +259,11 @@ class Seq2Seq(keras.Model):
             scaled = self.optimizer.scale_loss(loss)
         weights = [weight.value for weight in self.trainable_weights]
         gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], weight  # of embeddings: dense
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense
+        spoilt = tf.where(
+            tf.math.is_finite(loss), 0.0, loss
+        )  # a loss may be infinite where its gradient is not
+        return [gradients[0] + tf.cast(spoilt, gradients[0].dtype), *gradients[1:]], weight
 
     def test_step(self, data):
         """One step of `evaluate`."""

@@ -97,9 +97,14 @@ class Monitor(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._step is None:  # not at the training's beginning: `Resume` may stand later in the list
-            self._step = int(self.model.optimizer.iterations)
+            self._step = int(self.model.optimizer.iterations.numpy())
         self._epoch_start = self._step
         self._seen, self._since = {}, time.perf_counter()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 0:  # of a resumed epoch, the trackers hold what was before
+            trackers = getattr(self.model, "trackers", {})
+            self._seen = {name: (float(one.total), float(one.count)) for name, one in trackers.items()}
 
     def on_train_batch_end(self, batch, logs=None):
         before, self._step = self._step, self._epoch_start + batch + 1
