@@ -83,8 +83,15 @@ def _without_tuning():
 
 
 def _rows(batch, piece, pieces):
-    """The rows of one of so many pieces of a nest of (B, ...) tensors."""
+    """The rows of one of so many pieces of a nest of (B, ...) tensors; static shapes stay so, as TPUs want them."""
     batch = batch[0] if len(batch) == 1 else batch
     rows = tf.shape(tf.nest.flatten(batch)[0], tf.int64)[0]
     first, end = piece * rows // pieces, (piece + 1) * rows // pieces
-    return tf.nest.map_structure(lambda one: one[first:end], batch)
+
+    def cut(one):
+        part = one[first:end]
+        if one.shape[0] is not None and one.shape[0] % pieces == 0:
+            part.set_shape([one.shape[0] // pieces, *one.shape[1:]])
+        return part
+
+    return tf.nest.map_structure(cut, batch)
