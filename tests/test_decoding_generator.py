@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_generator import drawn
 
 from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.data.vocabulary import END, START
@@ -39,7 +40,7 @@ def tiny_model(source, target):
     random = np.random.default_rng(2)
     for weight in model.weights:
         if "seed" not in weight.path:
-            weight.assign(random.normal(size=weight.shape) * 1.2)
+            weight.assign(drawn(random, weight) * 1.2)
         if weight.shape == (target.vocab_size,):  # the bias of the projection: a fair chance for END
             weight.assign(weight.numpy() + 4.5 * (np.arange(target.vocab_size) == END))
     return model

@@ -103,7 +103,7 @@ def test_a_search_is_that_of_the_masked_model(strategy):
     found = strategy(step, state, memory, len(SOURCES))
     expected = strategy(*masked(model, shortlist)(SOURCES), len(SOURCES))
     np.testing.assert_array_equal(found.ids, expected.ids)
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
     free = batteries.search(strategy, model, SOURCES).ids
     assert found.ids.numpy().tolist() != free.numpy().tolist()
 
@@ -148,7 +148,7 @@ def test_a_list_of_everything_is_no_list():
     found = BeamSearch(3, max_length=6)(*Shortlisted(model, everything).begin({"source_ids": SOURCES}), 3)
     expected = batteries.search(BeamSearch(3, max_length=6), model, SOURCES)
     np.testing.assert_array_equal(found.ids, expected.ids)
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("chunk", [1, 40, 10**6])

@@ -301,7 +301,7 @@ def test_train_speed_has_a_row_of_the_asked_fields_for_each_case(trained):
 
 
 def test_train_speed_runs_a_peer_once_for_the_cases_that_share_it(trained):
-    _, report, passes = trained
+    _, _, passes = trained
     assert len(passes) == 2 * 4 + 2 * 3
     assert passes[:2] == [("tf_seq2seq", 1), ("torch_nmt.py --input-feed", 1)]
 

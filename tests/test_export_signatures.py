@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_generator import SOURCES, TARGETS, tiny_generator
+from tiny_generator import SOURCES, TARGETS, drawn, tiny_generator
 
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.decoding.beam_search import BeamSearch
@@ -174,7 +174,7 @@ def another(kind):
         model = zoo.sutskever2014(*sizes, units=8, depth=1, embedding_size=6, dropout=0.0)
         random = np.random.default_rng(1)
         for weight in model.trainable_weights:
-            weight.assign(random.normal(size=weight.shape))
+            weight.assign(drawn(random, weight))
         return TextGenerator(model, *parts)
     if kind == "ensemble":
         return TextGenerator(Ensemble([first.model, tiny_generator(first.strategy, seed=5).model]), *parts)

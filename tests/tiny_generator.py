@@ -11,6 +11,14 @@ SOURCES = ["el gato duerme", "la casa grande", "un perro y un gato", "¿dónde e
 TARGETS = ["the cat sleeps", "the big house", "a dog and a cat", "where is the house?", "the dog eats"]
 
 
+def drawn(random, weight):
+    """Numbers for a weight; those of a projection are drawn with a column a token."""
+    shape = weight.shape
+    return (
+        random.normal(size=shape[::-1]).T if "projection_kernel" in weight.path else random.normal(size=shape)
+    )
+
+
 def tiny_generator(strategy, seed=3):
     """A `TextGenerator` from Spanish words to English words."""
     source, target = (TextProcessor.fit(side, "words", max_length=40) for side in (SOURCES, TARGETS))
@@ -20,7 +28,7 @@ def tiny_generator(strategy, seed=3):
     random = np.random.default_rng(seed)
     for weight in model.weights:
         if "seed" not in weight.path:
-            weight.assign(random.normal(size=weight.shape) * 1.2)
+            weight.assign(drawn(random, weight) * 1.2)
         if weight.shape == (target.vocab_size,):  # the bias of the projection: a fair chance for END
             weight.assign(weight.numpy() + 2.5 * (np.arange(target.vocab_size) == END))
     return TextGenerator(model, source, target, strategy)
