@@ -5,6 +5,8 @@ Shapes: **B** rows of a batch, **N** replicas in sync, over all workers.
 
 import tensorflow as tf
 
+from tf_seq2seq.data.pipeline import without_tuning
+
 
 def dealt(batches, strategy):
     """Cuts each batch by rows: replica i of N gets rows ``[i B // N, (i + 1) B // N)``, in whatever worker it is.
@@ -37,7 +39,7 @@ def dealt(batches, strategy):
         first = context.input_pipeline_id * local
         pieces = tf.data.Dataset.range(first, first + local)
         cut = batches.flat_map(lambda *batch: pieces.map(lambda piece: _rows(batch, piece, replicas)))
-        return cut.prefetch(local).with_options(_without_tuning())
+        return without_tuning(cut.prefetch(local))
 
     distributed = strategy.distribute_datasets_from_function(of_worker)
     distributed.batches = batches
@@ -65,21 +67,11 @@ def each_its_own(make, strategy):
 
     def of_worker(context):
         made.append(make(context.input_pipeline_id, context.num_input_pipelines))
-        return made[-1].with_options(_without_tuning())
+        return without_tuning(made[-1])
 
     distributed = strategy.distribute_datasets_from_function(of_worker)
     distributed.batches = made[-1]
     return distributed
-
-
-def _without_tuning():
-    """Options without the thread that tunes tf.data while it runs.
-
-    In TensorFlow 2.21 an iterator that ends now and then waits for that thread's next turn, up to a minute.
-    """
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 def _rows(batch, piece, pieces):

@@ -133,9 +133,25 @@ def batches(
         return _with_noise(made, noise, seed, epoch) if noise else made
 
     position = DataPosition()
-    dataset = position.passes().flat_map(of_epoch).prefetch(prefetch)
+    dataset = without_tuning(position.passes().flat_map(of_epoch).prefetch(prefetch))
     dataset.position = position
     return dataset
+
+
+def without_tuning(dataset):
+    """The dataset without the thread that tunes tf.data while it runs.
+
+    In TensorFlow 2.21 the end of a pass often misses that thread and waits for its next turn, up to a minute later.
+
+    Args:
+        dataset: tf.data.Dataset.
+
+    Returns:
+        tf.data.Dataset
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def token_counts(split, source_text=None, target_text=None, max_length=None):
