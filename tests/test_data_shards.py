@@ -60,6 +60,7 @@ def test_a_split_is_the_corpus_in_its_order(folder):
 
 @pytest.mark.parametrize("options", [{}, {"cache": True}, {"max_length": 6}, {"window": RECORD}])
 def test_batches_hold_every_pair_once_in_the_order_of_seed_and_epoch(folder, options):
+    tf.random.set_seed(7)  # the program's own seed has no say
     made = lambda seed: batches(Shards(folder).split(), batch_tokens=300, seed=seed, **options)
     data = made(1)
     first, second = rows(data), rows(data)
@@ -67,6 +68,7 @@ def test_batches_hold_every_pair_once_in_the_order_of_seed_and_epoch(folder, opt
     kept = sorted(pair for pair in WANTED if max(map(len, pair)) <= limit)
     assert sorted(first) == sorted(second) == kept
     assert first != second
+    tf.random.set_seed(8)
     later = made(1)
     later.position.epoch = 1
     assert rows(later) == second, "the order of an epoch does not depend on what came before"

@@ -211,6 +211,8 @@ class Shards:
         if seed is None:
             return self._chunks(tf.constant(files), len(files))
         order = tf.random.experimental.stateless_shuffle(tf.constant(files), [seed, epoch])
+        if not tf.executing_eagerly():
+            tf.random.set_seed(1)  # of the function that is traced here, so that the program's own has no say
         drawn = tf.random.stateless_uniform([], [epoch, seed], maxval=tf.int64.max, dtype=tf.int64)
         return self._chunks(order, OPEN_FILES, lambda records: records.shuffle(MIXED, seed=drawn))
 
