@@ -169,8 +169,11 @@ class SwitchOut(_Noise):
     def _counts(self, lengths, longest, seed):
         """How many tokens of each row are replaced: lengths (B,) -> (B,) int32."""
         numbers = tf.range(longest + 1)
-        logits = tf.where(numbers <= lengths[:, None], -tf.cast(numbers, tf.float32) / self.temperature, -1e9)
-        return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+        weights = tf.exp(-tf.cast(numbers, tf.float32) / self.temperature)
+        sums = tf.cumsum(tf.where(numbers <= lengths[:, None], weights, 0.0), axis=1)  # (B, S + 1)
+        # Not stateless_categorical: what that draws hangs on the number of threads.
+        drawn = tf.random.stateless_uniform(tf.shape(lengths), seed)[:, None] * sums[:, -1:]
+        return tf.minimum(tf.math.count_nonzero(sums <= drawn, axis=1, dtype=tf.int32), lengths)
 
 
 class LocalShuffle(_Noise):
