@@ -45,13 +45,18 @@ def test_a_setting_is_run_once_and_written_whole(faq, corpus, monkeypatch, capsy
     monkeypatch.setattr(faq.tf.config.threading, "set_intra_op_parallelism_threads", lambda count: None)
     monkeypatch.setattr(faq.tf.config.threading, "set_inter_op_parallelism_threads", lambda count: None)
     output = corpus / "faq.json"
-    argv = ["--data", str(corpus), "--only", "r-drop 5", "--output", str(output)]
+    page = corpus / "page.md"
+    page.write_text(f"before\n{faq.BEGIN}\nold\n{faq.END}\nafter\n")
+    argv = ["--data", str(corpus), "--only", "R-Drop 5", "--output", str(output), "--page", str(page)]
     argv += ["--pieces", "20", "--units", "8", "--epochs", "1"]
     faq.main(argv)
-    figures = json.loads(output.read_text())["r-drop 5"]
+    figures = json.loads(output.read_text())["R-Drop 5"]
     assert figures["setting"]["objective"] == {"RDrop": {"alpha": 5.0}}
     assert figures["setting"]["units"] == 8 and figures["steps"] == 1
     assert figures["val_perplexity"] > 1 and 0 <= figures["val_bleu_lc"] <= 100
+    first, *_, last = page.read_text().splitlines()
+    assert (first, last) == ("before", "after") and "old" not in page.read_text()
+    assert f"| Overfitting? | R-Drop 5 | {figures['train_perplexity']:.1f} |" in page.read_text()
     faq.main(argv)
     assert "there already" in capsys.readouterr().out
 
