@@ -279,7 +279,8 @@ def trained(benchmark, tmp_path, monkeypatch):
     def one_pass(args, case, name, turn):
         passes.append((name, turn))
         speed = 200.0 if name != "tf_seq2seq" else 600.0 if "bfloat16" in case.policy else 300.0
-        return {"target_tokens_per_second": speed, "rss_mib": 9.0, "first_step_seconds": 8.0, "loss": 5.0}
+        figures = {"target_tokens_per_second": speed, "rss_mib": 9.0, "first_step_seconds": 8.0}
+        return figures | {"losses": {"100": 5.0, "150": 4.0 if name == "tf_seq2seq" else 4.2}}
 
     monkeypatch.setattr(train_speed, "one_pass", one_pass)
     args = train_speed.arguments(["--work", str(tmp_path), "--passes", "2"])
@@ -295,6 +296,7 @@ def test_train_speed_has_a_row_of_the_asked_fields_for_each_case(trained):
     assert [row["ratio"] for row in rows] == [1.5, 3.0, 1.5, 3.0]
     asked = {"case", "target_tokens_per_second", "rss_mib", "baseline", "ratio", "goal"}
     assert all(asked <= set(row) for row in rows)
+    assert all((row["loss"], row["baseline_loss"]) == (4.5, 4.6) for row in rows)
     assert rows[0]["share_of_floor"] == round(300 / (100e9 / (6 * 8.48e6)), 3)
     report["settings"]["cores"] = 2
     assert train_speed.row_of(train_speed.CASES[0], report, 2)["goal"] is None  # goals are of one core

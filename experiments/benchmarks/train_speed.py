@@ -25,7 +25,7 @@ from quality_at_budget import processor, save
 
 OURS = Path(__file__).with_name("tf_seq2seq_nmt.py")
 MULTIPLY_ADDS = {"input feeding": 8.48e6, "no input feeding": 7.43e6}  # forward, a target token
-LOSS_STEPS = (100, 250)  # losses printed at these steps and between them are compared
+FIRST_LOSS = 100  # the step from which losses are compared, at the steps that both programs printed one
 
 
 class Case(NamedTuple):
@@ -149,24 +149,25 @@ def figures(log):
     ... ep 0 step 100 loss 5.1 tgt tok/s 10
     ... ep 0 step 150 loss 4.9 tgt tok/s 10
     ... RESULT steps 130 wall 9.0s tgt_tok/s 2484.0 steps/s 2.5 maxrss 930MiB''')
-    {'target_tokens_per_second': 2484.0, 'rss_mib': 930.0, 'first_step_seconds': 7.1, 'steps': 150, 'loss': 5.0}
+    {'target_tokens_per_second': 2484.0, 'rss_mib': 930.0, 'first_step_seconds': 7.1, 'steps': 150,
+     'losses': {'100': 5.1, '150': 4.9}}
     """
     line = result_line(log)
-    losses = [(int(step), float(loss)) for step, loss in re.findall(r"step (\d+) loss ([\d.]+)", log)]
-    compared = [loss for step, loss in losses if LOSS_STEPS[0] <= step <= LOSS_STEPS[1]]
+    losses = {step: float(loss) for step, loss in re.findall(r"step (\d+) loss ([\d.]+)", log)}
     return {
         "target_tokens_per_second": number(r"tgt_tok/s ([\d.]+)", line),
         "rss_mib": number(r"maxrss ([\d.]+)", line),
         "first_step_seconds": number(r"FIRST_STEP ([\d.]+)", log),
         "steps": int(number(r"steps (\d+)", line)) + 20,
-        "loss": round(statistics.mean(compared), 3) if compared else None,
+        "losses": losses,
     }
 
 
 def row_of(case, report, passes):
     """A row of the result, or None where passes are missing.
 
-    >>> one = lambda speed: {"target_tokens_per_second": speed, "rss_mib": 1.0, "first_step_seconds": 9.0, "loss": 5.0}
+    >>> same = {"rss_mib": 1.0, "first_step_seconds": 9.0, "losses": {"100": 5.0}}
+    >>> one = lambda speed: {"target_tokens_per_second": speed, **same}
     >>> case, measured = CASES[0], {"feed-float32": [one(30.0)], "torch_nmt.py --input-feed": [one(20.0)]}
     >>> row = row_of(case, {"measured": measured, "floor": None, "settings": {"cores": 1}}, 1)
     >>> row["case"], row["ratio"], row["goal"]
@@ -179,6 +180,7 @@ def row_of(case, report, passes):
     speed, other = (middle(found, "target_tokens_per_second") for found in (ours, peer))
     floor = floor_of(case, report["floor"]) if report["floor"] else None
     alone = report["settings"]["cores"] == 1
+    loss, other_loss = losses_of(ours[0], peer[0])
     return {
         "case": case.name,
         "target_tokens_per_second": round(speed, 1),
@@ -189,10 +191,23 @@ def row_of(case, report, passes):
         "baseline_rss_mib": middle(peer, "rss_mib"),
         "ratio": round(speed / other, 3),
         "goal": case.goal if alone else None,
-        "loss": round(middle(ours, "loss"), 3),
-        "baseline_loss": round(middle(peer, "loss"), 3),
+        "loss": loss,
+        "baseline_loss": other_loss,
         "share_of_floor": round(speed / floor, 3) if floor and alone else None,
     }
+
+
+def losses_of(one, other):
+    """Mean losses of a token of two passes, at the steps at which both printed one; passes of a program are alike.
+
+    >>> losses_of({"losses": {"50": 9.0, "100": 5.0, "150": 4.0}}, {"losses": {"100": 5.2}})
+    (5.0, 5.2)
+    """
+    steps = [step for step in one["losses"] if int(step) >= FIRST_LOSS and step in other["losses"]]
+    return tuple(
+        round(statistics.mean(found["losses"][step] for step in steps), 3) if steps else None
+        for found in (one, other)
+    )
 
 
 def floor_of(case, floor):
