@@ -145,12 +145,12 @@ def one_pass(args, case, name, turn):
 def figures(log):
     """What a program printed.
 
-    >>> figures('''FIRST_STEP 7.10s since process start
+    >>> found = figures('''FIRST_STEP 7.10s since process start
     ... ep 0 step 100 loss 5.1 tgt tok/s 10
     ... ep 0 step 150 loss 4.9 tgt tok/s 10
     ... RESULT steps 130 wall 9.0s tgt_tok/s 2484.0 steps/s 2.5 maxrss 930MiB''')
-    {'target_tokens_per_second': 2484.0, 'rss_mib': 930.0, 'first_step_seconds': 7.1, 'steps': 150,
-     'losses': {'100': 5.1, '150': 4.9}}
+    >>> found["target_tokens_per_second"], found["steps"], found["losses"]
+    (2484.0, 150, {'100': 5.1, '150': 4.9})
     """
     line = result_line(log)
     losses = {step: float(loss) for step, loss in re.findall(r"step (\d+) loss ([\d.]+)", log)}
