@@ -158,7 +158,10 @@ OUT_OF_RANGE = [
         {"max_length": 2, "phrases": [["the big house"]] * ROWS},
         "phrases is at most max_length, 2, tokens long; 3 tokens",
     ),
-    ({"prefix": ["the " * 5000] * ROWS}, "prefix is at most max_length, 100, tokens long; 26[67] tokens came"),
+    (
+        {"prefix": ["the " * 5000] * ROWS},
+        "prefix is at most max_length, 100, tokens long; 26[67] tokens came",
+    ),
     (
         {"samples": 2, "phrases": [["dog"]] * ROWS},
         "samples is 0, a beam search, where there are phrases; 2 came",

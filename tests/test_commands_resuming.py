@@ -166,6 +166,7 @@ def killed_at(arguments, output, size):
     return process.wait()
 
 
+@pytest.mark.survival
 def test_a_killed_process_goes_on_to_the_same_bytes(folder, generator, monkeypatch, tmp_path):
     """SIGKILL, twice, in the middle of 2,000 lines."""
     (tmp_path / "in").write_text("".join(line + "\n" for line in LINES))

@@ -84,7 +84,7 @@ def test_pairs_meet_other_pairs_in_each_epoch(folder):
 
 def test_workers_share_the_files(folder):
     parts = [pairs(Shards(folder).split(worker, FILES)) for worker in range(FILES)]
-    assert sorted(sum(parts, [])) == sorted(WANTED)
+    assert sorted(pair for part in parts for pair in part) == sorted(WANTED)
     assert all(parts)
     with pytest.raises(InputError, match="make more shards"):
         Shards(folder).split(0, FILES + 1)

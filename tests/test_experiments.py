@@ -46,6 +46,7 @@ def test_notebook_is_stored_without_outputs():
     assert [cell.id for cell in cells if cell.outputs or cell.execution_count is not None] == []
 
 
+@pytest.mark.exports
 def test_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
     """All cells in order in a fresh kernel, with four steps of training; an error in a cell is raised here."""
     monkeypatch.setenv("QUICKSTART_STEPS", "4")

@@ -133,7 +133,10 @@ def test_what_cannot_be_compressed_is_told():
         compressed(object(), "int8")
 
 
-@pytest.mark.parametrize("weights", [pytest.param("bfloat16", marks=pytest.mark.portable), "int8"])
+@pytest.mark.parametrize(
+    "weights",
+    [pytest.param("bfloat16", marks=pytest.mark.portable), pytest.param("int8", marks=pytest.mark.exports)],
+)
 def test_a_reloaded_export_is_small_and_says_the_same(large, weights, tmp_path):
     folder = export_saved_model(large, tmp_path / "small", weights=weights)
     signatures = tf.saved_model.load(str(folder)).signatures  # whose model is gone, as in a user's one line

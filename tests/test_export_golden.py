@@ -77,6 +77,7 @@ def test_differences_are_told(version, model, tmp_path):
         assert any(re.fullmatch(pattern, line) for line in found), (pattern, found)
 
 
+@pytest.mark.exports
 def test_an_export_that_answers_otherwise_is_not_kept(generator, tmp_path, monkeypatch):
     """Weights that change between the answers in memory and the folder's stand for anything that gets lost."""
     save = tf.saved_model.save

@@ -187,7 +187,7 @@ def another(kind):
 
 @pytest.mark.parametrize(
     "kind",
-    ["no attention", *(pytest.param(kind, marks=pytest.mark.exports) for kind in ("ensemble", "shortlist"))],
+    [pytest.param(kind, marks=pytest.mark.exports) for kind in ("no attention", "ensemble", "shortlist")],
 )
 def test_other_models_are_exported_whole(tmp_path, kind):
     generator = another(kind)

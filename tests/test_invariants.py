@@ -196,7 +196,9 @@ def same_hypotheses(found, others, rows):
     for field in ("lengths", "finished"):
         np.testing.assert_array_equal(getattr(others, field), getattr(found, field).numpy()[rows])
     for field in ("scores", "log_probs"):
-        np.testing.assert_allclose(getattr(others, field), getattr(found, field).numpy()[rows], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            getattr(others, field), getattr(found, field).numpy()[rows], rtol=1e-5, atol=1e-6
+        )
     steps = others.ids.shape[-1]
     assert not found.ids.numpy()[rows][..., steps:].any()
     np.testing.assert_array_equal(others.ids, found.ids.numpy()[rows][..., :steps])

@@ -67,8 +67,13 @@ def spoilt_at(step):
     return objective
 
 
-@pytest.mark.parametrize("parts", [1, 3])
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(
+    "parts, eager",
+    [
+        (1, False),
+        *(pytest.param(*one, marks=pytest.mark.survival) for one in ((3, False), (1, True), (3, True))),
+    ],
+)
 def test_a_step_that_is_not_finite_is_skipped_and_counted(parts, eager):
     """Three steps of which the second is spoilt are two steps, for the weights, for Adam and for the logs."""
     optimizer = lambda: keras.optimizers.Adam(0.01, global_clipnorm=1.0)
@@ -82,6 +87,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(parts, eager):
     np.testing.assert_allclose(spoilt_logs["loss"], logs["loss"], rtol=1e-5)
 
 
+@pytest.mark.survival
 def test_an_infinite_loss_is_skipped_though_its_gradient_is_finite():
     def objective(model, batch, training):
         loss, *others = maximum_likelihood(model, batch, training)

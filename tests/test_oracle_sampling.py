@@ -214,19 +214,19 @@ def same_source(count, width, kinds, seed):
 
 
 def test_seeds_and_places_draw_independently():
-    """Pairs of samples of 6,000 seeds: p_i p_j. They come sorted, so unordered ones."""
-    sources = same_source(6000, 5, 1, seed=4)
-    found = in_graph(Sampling(2, max_length=2))(sources, seeds=np.arange(6000) * 7 - 3000)
+    """Pairs of samples of 3,000 seeds: p_i p_j. They come sorted, so unordered ones."""
+    sources = same_source(3000, 5, 1, seed=4)
+    found = in_graph(Sampling(2, max_length=2))(sources, seeds=np.arange(3000) * 7 - 3000)
     p = exact(sources.tables[0], 2, {})
     pairs = {
         frozenset(pair): p[pair[0]] * p[pair[1]] * (1 if pair[0] == pair[1] else 2)
         for pair in itertools.combinations_with_replacement(p, 2)
     }
-    drawn = [frozenset(targets(found, row)) for row in range(6000)]
+    drawn = [frozenset(targets(found, row)) for row in range(3000)]
     assert assert_drawn_from(drawn, pairs) > 15
-    steps = [said(found, row, 0)[0] for row in range(6000)]
+    steps = [said(found, row, 0)[0] for row in range(3000)]
     lag = np.corrcoef(np.equal(steps[1:], END), np.equal(steps[:-1], END))[0, 1]
-    assert abs(lag) < 3.9 / np.sqrt(6000)
+    assert abs(lag) < 3.9 / np.sqrt(3000)
 
 
 # without replacement

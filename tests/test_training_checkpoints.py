@@ -93,6 +93,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.survival
 def test_a_training_cut_off_anywhere_is_what_it_would_have_been(tmp_path):
     whole = trained([], tmp_path / "whole", make_data)
     cuts = [Cut(7), Cut(epoch=0), Cut(32)]
@@ -139,6 +140,7 @@ def test_data_of_which_the_place_is_not_known_is_refused(tmp_path):
         Resume(tmp_path, every=0)
 
 
+@pytest.mark.survival
 def test_a_cut_while_saving_keeps_the_checkpoints_before(tmp_path, monkeypatch):
     fit(make_model(), 2, Resume(tmp_path, every=None))
     before = {path.name: path.read_bytes() for path in Resume(tmp_path).checkpoints}
@@ -159,6 +161,7 @@ def test_what_a_kill_while_saving_left_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-00001-batch-00000000.npz"]
 
 
+@pytest.mark.survival
 def test_any_damage_to_a_checkpoint_is_noticed(tmp_path):
     path = tmp_path / "a.npz"
     write_checkpoint(path, {"model/0/kernel": np.arange(20.0)}, {"epoch": 3})
@@ -174,6 +177,7 @@ def test_any_damage_to_a_checkpoint_is_noticed(tmp_path):
             read_checkpoint(path)
 
 
+@pytest.mark.survival
 def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path):
     fit(make_model(), 3, Resume(tmp_path, every=None))
     newest, before = Resume(tmp_path).checkpoints

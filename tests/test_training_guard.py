@@ -62,6 +62,7 @@ def fit(bad, patience, sickness=np.nan, only_gradient=False):
     return model, guard
 
 
+@pytest.mark.survival
 @pytest.mark.parametrize("sickness, only_gradient", [(np.nan, False), (np.inf, False), (-np.inf, True)])
 def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(sickness, only_gradient):
     model, guard = fit({3, 4, 7, 11}, 3, sickness, only_gradient)
@@ -82,6 +83,7 @@ def test_the_guard_stops_after_so_many_in_a_row_and_says_what_to_do():
     assert all(np.isfinite(weights).all() for weights in fit.model.get_weights())
 
 
+@pytest.mark.survival
 def test_the_guard_goes_on_counting_over_epochs_and_after_a_break():
     guard = DivergenceGuard(5)
     guard.set_state({"in_a_row": 3})
