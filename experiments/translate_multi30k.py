@@ -75,7 +75,7 @@ def arguments(argv=None):
     parser.add_argument("--pair", default="de-en", help="source and target language (default de-en)")
     parser.add_argument("--model", choices=MODELS, default="best")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=40, help="of training (default 40)")
+    parser.add_argument("--minutes", type=float, default=30, help="of training (default 30)")
     parser.add_argument("--threads", type=int, default=0, help="default: all")
     parser.add_argument("--test", default="test_2016_flickr", help="name of the test set")
     parser.add_argument("--output", type=Path, help="folder of the training (default runs/multi30k/...)")
