@@ -22,3 +22,12 @@ def _seed(request):
         keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture(autouse=True)
+def _without_xla(request, monkeypatch):
+    """Updates of weights are not compiled, which takes a second for each model, unless a module says ``XLA = True``."""
+    from tf_seq2seq.models.seq2seq import Seq2Seq
+
+    if not getattr(request.module, "XLA", False) and not request.node.get_closest_marker("learning"):
+        monkeypatch.setattr(Seq2Seq, "jit_update", False)

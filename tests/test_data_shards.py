@@ -58,7 +58,7 @@ def test_a_split_is_the_corpus_in_its_order(folder):
     assert rows(batches(split, batch_size=50, shuffle=False)) == WANTED
 
 
-@pytest.mark.parametrize("options", [{}, {"cache": True}, {"max_length": 6}, {"window": RECORD}])
+@pytest.mark.parametrize("options", [{}, {"cache": True}, {"max_length": 6, "window": RECORD}])
 def test_batches_hold_every_pair_once_in_the_order_of_seed_and_epoch(folder, options):
     tf.random.set_seed(7)  # the program's own seed has no say
     made = lambda seed: batches(Shards(folder).split(), batch_tokens=300, seed=seed, **options)

@@ -67,7 +67,7 @@ def test_forms_that_are_too_long_are_left_out():
 )
 def test_a_text_has_bans_of_its_own(strategy):
     generator = tiny_generator(strategy)
-    texts, banned = SOURCES[:4], [["house"], [], ["and", "dog"], ["big house"]]
+    texts, banned = SOURCES[:3], [["house"], [], ["and", "dog"]]
     found = generator(texts, banned=banned)
     free = generator(texts)
     for row, phrases in enumerate(banned):

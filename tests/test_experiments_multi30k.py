@@ -83,6 +83,7 @@ def test_recipe_gives_a_result_with_all_its_fields(run, tmp_path):
     )
 
 
+@pytest.mark.survival
 def test_recipe_goes_on_where_it_was_stopped(run, monkeypatch):
     """Stopped when its second epoch begins, it begins with that one when it is called again."""
     begun, begin = [], tf_seq2seq.Monitor.on_epoch_begin

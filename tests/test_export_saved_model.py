@@ -107,6 +107,7 @@ def test_weights_are_float32_without_what_training_needs(generator, version):
     assert sorted(tuple(shapes[name]) for name in names) == expected
 
 
+@pytest.mark.exports
 def test_a_further_export_is_quiet_and_a_failed_one_loses_nothing(generator, version, capfd):
     second = export_saved_model(generator, version.parent)
     assert capfd.readouterr() == ("", "")

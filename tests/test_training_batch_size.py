@@ -137,6 +137,7 @@ def numbers(mib):
     return [(tf.zeros([mib * 2**18, 1]), tf.zeros([mib * 2**18, 1]))], (spec, spec)
 
 
+@pytest.mark.survival
 def test_a_process_of_its_own_tells_how_much_memory_training_takes():
     held = np.ones(2**30, np.uint8)  # what this process has does not count
     with memory.training_memory(small_model()) as peak:
@@ -144,6 +145,7 @@ def test_a_process_of_its_own_tells_how_much_memory_training_takes():
     assert held.sum() and 100 < little < 1000 and 200 <= more - little <= 2000
 
 
+@pytest.mark.survival
 def test_a_model_that_another_process_cannot_load_is_told():
     with (
         pytest.raises(InputError, match="cannot train this model"),

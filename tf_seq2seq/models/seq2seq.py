@@ -46,6 +46,8 @@ class Seq2Seq(keras.Model):
         decoder: a decoder as `models.contracts` has it; it is built for the encoder here.
     """
 
+    jit_update = True  # XLA compiles the update of the weights
+
     def __init__(self, encoder, decoder, **kwargs):
         super().__init__(**kwargs)
         self.encoder = encoder
@@ -53,7 +55,6 @@ class Seq2Seq(keras.Model):
         if not decoder.built:
             decoder.build(encoder.values_size, encoder.state_sizes)
         self.log_gradient_norm = False
-        self.jit_update = True
         self.parts = 1
         self.trackers = {
             name: keras.metrics.Mean(name=name)
