@@ -14,6 +14,7 @@ Shapes: **B** batch, **S** length of a side in tokens.
 
 import tensorflow as tf
 
+from tf_seq2seq.data.drawing import drawn
 from tf_seq2seq.data.vocabulary import END, PAD, START, UNK
 from tf_seq2seq.errors import InputError
 
@@ -84,11 +85,11 @@ class WordDropout(_Noise):
         self.by_type = by_type
 
     def _noisy(self, ids, seed, _):
-        drawn = tf.random.stateless_uniform(tf.shape(ids), seed)
+        chance = tf.random.stateless_uniform(tf.shape(ids), seed)
         if self.by_type:
             first = tf.argmax(ids[:, :, None] == ids[:, None, :], axis=2)  # (B, S, S) -> (B, S)
-            drawn = tf.gather(drawn, first, batch_dims=1)
-        return tf.where(_real(ids) & (drawn < self.share), tf.constant(UNK, ids.dtype), ids)
+            chance = tf.gather(chance, first, batch_dims=1)
+        return tf.where(_real(ids) & (chance < self.share), tf.constant(UNK, ids.dtype), ids)
 
 
 class TokenDeletion(_Noise):
@@ -161,19 +162,16 @@ class SwitchOut(_Noise):
         count = self._counts(tf.math.count_nonzero(real, axis=1, dtype=tf.int32), tf.shape(ids)[1], seeds[0])
         keys = tf.where(real, tf.random.stateless_uniform(tf.shape(ids), seeds[1]), 2.0)
         places = tf.argsort(tf.argsort(keys))  # (B, S), the rank of each real token in a random order
-        drawn = tf.random.stateless_uniform(
+        others = tf.random.stateless_uniform(
             tf.shape(ids), seeds[2], _FIRST, self.vocab_size[number], ids.dtype
         )
-        return tf.where(real & (places < count[:, None]), drawn, ids)
+        return tf.where(real & (places < count[:, None]), others, ids)
 
     def _counts(self, lengths, longest, seed):
         """How many tokens of each row are replaced: lengths (B,) -> (B,) int32."""
         numbers = tf.range(longest + 1)
         weights = tf.exp(-tf.cast(numbers, tf.float32) / self.temperature)
-        sums = tf.cumsum(tf.where(numbers <= lengths[:, None], weights, 0.0), axis=1)  # (B, S + 1)
-        # Not stateless_categorical: what that draws hangs on the number of threads.
-        drawn = tf.random.stateless_uniform(tf.shape(lengths), seed)[:, None] * sums[:, -1:]
-        return tf.minimum(tf.math.count_nonzero(sums <= drawn, axis=1, dtype=tf.int32), lengths)
+        return drawn(tf.where(numbers <= lengths[:, None], weights, 0.0), seed)
 
 
 class LocalShuffle(_Noise):

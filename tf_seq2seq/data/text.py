@@ -155,7 +155,9 @@ class TextProcessor(tf.Module):
             InputError: if the split is not "subwords", or alpha is out of range.
         """
         if self.split != "subwords":
-            raise InputError(f"only subwords can be sampled, not {self.split}; tf_seq2seq.data.noise is for any split")
+            raise InputError(
+                f"only subwords can be sampled, not {self.split}; tf_seq2seq.data.noise is for any split"
+            )
         other = TextProcessor(self.split, model=self.pieces.model, **self._options())
         other.pieces = SubwordPieces(self.pieces.model, sampling=alpha)
         return other

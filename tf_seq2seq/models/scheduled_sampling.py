@@ -6,6 +6,7 @@ Shapes: **B** batch, **T** target length, **M** choices made at a step, **D** fe
 import keras
 import tensorflow as tf
 
+from tf_seq2seq.data.drawing import drawn
 from tf_seq2seq.data.vocabulary import PAD, START
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
@@ -141,7 +142,7 @@ def picked(logits, seed=None):
     logits = tf.where(never, -float("inf"), tf.cast(logits, tf.float32))
     if seed is None:
         return tf.argmax(logits, axis=-1, output_type=tf.int32)
-    return tf.random.stateless_categorical(logits, 1, seed, tf.int32)[:, 0]
+    return drawn(tf.nn.softmax(logits), seed)
 
 
 def choices_in_a_loop(decoder, target_ids, state, memory, own, pick):
