@@ -32,7 +32,7 @@ def check_shard_options(options):
 
 def write_sharded(pairs, options):
     """Fits a vocabulary of each side, and writes the folder whole or not at all; prints what is in it."""
-    from tf_seq2seq import Shards, TextProcessor, write_shards
+    from tf_seq2seq import TextProcessor, write_shards
 
     sides = [pairs.train.map(lambda *pair, column=column: pair[column]) for column in (0, 1)]
     texts = [TextProcessor.fit(one, options.vocabulary, vocab_size=options.vocab_size) for one in sides]
@@ -43,8 +43,7 @@ def write_sharded(pairs, options):
             if (pairs.folder / name).exists():
                 shutil.copyfile(pairs.folder / name, new / name)
         how = {"shards": options.shards, "max_length": options.max_length, "compress": options.compress}
-        write_shards(pairs.train, new / TRAIN, *texts, **how)
-    counts = Shards(f"{options.output}/{TRAIN}").counts
+        counts = write_shards(pairs.train, new / TRAIN, *texts, **how).counts
     for side, text in zip(("source", "target"), texts):
         tokens = counts[f"{side}_tokens"]
         print(f"{side}: vocabulary {text.vocab_size:,} {text.split}; {tokens:,} tokens with END")

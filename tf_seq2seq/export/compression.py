@@ -89,9 +89,8 @@ class StoredWeight(tf.saved_model.experimental.TrackableResource):
         tf.raw_ops.AssignVariableOp(resource=self.resource_handle, value=value)
 
     def _destroy_resource(self):
-        if (
-            not tf.executing_eagerly()
-        ):  # a loaded one outlives its Python object, as signatures do and tables do
+        # A loaded one outlives its Python object, as signatures do and tables do.
+        if not tf.executing_eagerly():
             return
         tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
 

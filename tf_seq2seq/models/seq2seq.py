@@ -261,9 +261,8 @@ class Seq2Seq(keras.Model):
         weights = [weight.value for weight in self.trainable_weights]
         gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense
-        spoilt = tf.where(
-            tf.math.is_finite(loss), 0.0, loss
-        )  # a loss may be infinite where its gradient is not
+        # A loss may be infinite where its gradient is not.
+        spoilt = tf.where(tf.math.is_finite(loss), 0.0, loss)
         return [gradients[0] + tf.cast(spoilt, gradients[0].dtype), *gradients[1:]], weight
 
     def test_step(self, data):
