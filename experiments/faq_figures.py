@@ -18,6 +18,7 @@ from pathlib import Path
 
 import keras
 import tensorflow as tf
+from marked_tables import with_table
 
 import tf_seq2seq as s2s
 from tf_seq2seq.evaluation.evaluate import generate_texts
@@ -118,7 +119,7 @@ QUESTIONS = {
 }
 SETTINGS = {name: changes for settings in QUESTIONS.values() for name, changes in settings.items()}
 HERE = Path(__file__).resolve().parent
-BEGIN, END = "<!-- faq: made by faq_figures.py -->", "<!-- faq: end -->"
+MARKS = "<!-- faq: made by faq_figures.py -->", "<!-- faq: end -->"
 
 
 def arguments(argv=None):
@@ -233,9 +234,9 @@ def table(done):
 
 def write_table(page, done):
     """Puts the table between its marks in a page."""
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+    text = with_table(page.read_text(encoding="utf-8"), table(done), MARKS)
     with replacing(page) as new:
-        new.write_text(f"{before}{BEGIN}\n{table(done)}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        new.write_text(text, encoding="utf-8")
 
 
 def main(argv=None):

@@ -6,9 +6,11 @@ python experiments/multi30k_table.py
 import json
 from pathlib import Path
 
+from marked_tables import with_table
+
 HERE = Path(__file__).resolve().parent
 LADDER = ["plain", "cho", "bahdanau", "luong", "gnmt", "best"]
-BEGIN, END = "<!-- multi30k: made by multi30k_table.py -->", "<!-- multi30k: end -->"
+MARKS = "<!-- multi30k: made by multi30k_table.py -->", "<!-- multi30k: end -->"
 OVER_SEEDS = ["val_bleu_lc", "test_bleu_lc", "test_bleu_13a", "test_bleu_tok_lc"]
 SAME = ["pair", "model", "parameters", "minutes", "threads", "signature", "hardware"]
 
@@ -52,16 +54,6 @@ def mean(values):
     return f"{sum(known) / len(known):.1f}" if known else ""
 
 
-def with_table(text, made):
-    """The README's text with the table between its marks.
-
-    >>> with_table(f"a {BEGIN} old {END} b", "new").split()[0], "old" in with_table(f"{BEGIN} old {END}", "new")
-    ('a', False)
-    """
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{made}\n{END}{rest.split(END)[1]}"
-
-
 def main():
     files = sorted((HERE / "results" / "multi30k").glob("*.json"))
     rows = joined([json.loads(file.read_text(encoding="utf8")) for file in files])
@@ -69,7 +61,7 @@ def main():
         json.dumps(rows, indent=1, ensure_ascii=False) + "\n", "utf8"
     )
     readme = HERE / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf8"), table(rows)), encoding="utf8")
+    readme.write_text(with_table(readme.read_text(encoding="utf8"), table(rows), MARKS), encoding="utf8")
     print(table(rows))
 
 

@@ -13,9 +13,10 @@ import tf_seq2seq
 SCRIPT = Path(tf_seq2seq.__file__).parents[1] / "experiments" / "faq_figures.py"
 
 
-@pytest.fixture(scope="module")
-def faq():
+@pytest.fixture
+def faq(monkeypatch):
     """The script as a module."""
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
     spec = importlib.util.spec_from_file_location("faq_figures", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -46,7 +47,7 @@ def test_a_setting_is_run_once_and_written_whole(faq, corpus, monkeypatch, capsy
     monkeypatch.setattr(faq.tf.config.threading, "set_inter_op_parallelism_threads", lambda count: None)
     output = corpus / "faq.json"
     page = corpus / "page.md"
-    page.write_text(f"before\n{faq.BEGIN}\nold\n{faq.END}\nafter\n")
+    page.write_text("before\n{}\nold\n{}\nafter\n".format(*faq.MARKS))
     argv = ["--data", str(corpus), "--only", "R-Drop 5", "--output", str(output), "--page", str(page)]
     argv += ["--pieces", "20", "--units", "8", "--epochs", "1"]
     faq.main(argv)

@@ -109,6 +109,7 @@ def test_recipe_goes_on_where_it_was_stopped(run, monkeypatch):
 def test_table_has_a_row_a_pair_and_model(script):
     table = script("multi30k_table")
     assert doctest.testmod(table).failed == 0
+    assert doctest.testmod(script("marked_tables")) == (0, 1)
     one = dict.fromkeys(table.SAME, "x") | dict.fromkeys(table.OVER_SEEDS, 39.04) | {"commit": "a"}
     one |= {"parameters": 5_200_000, "minutes": 40.0, "pair": "de-en"}
     rows = table.joined(
