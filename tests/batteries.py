@@ -31,6 +31,7 @@ from tf_seq2seq.layers.bridges import CopyBridge, DenseBridge, ZeroBridge
 from tf_seq2seq.layers.cells import GRUCell, LSTMCell
 from tf_seq2seq.layers.stacked_cells import StackedCells
 from tf_seq2seq.models import zoo
+from tf_seq2seq.models.adaptive_softmax import AdaptiveSoftmax
 from tf_seq2seq.models.decoders import RNNDecoder
 from tf_seq2seq.models.encoders import RNNEncoder
 from tf_seq2seq.models.sampled_softmax import SampledSoftmax
@@ -119,6 +120,7 @@ OTHERS = {  # what Keras can save besides
     "unknowns": lambda: UnknownReplacement({"gato": "cat"}),
     "coverage penalty": lambda: CoveragePenalty("summary", beta=0.3, stepwise=True),
     "length penalty": lambda: LengthPenalty("average", alpha=0.7),
+    "adaptive softmax": lambda: AdaptiveSoftmax(TARGET_V, (5, 8)),
     "loss": lambda: SequenceCrossEntropy(label_smoothing=0.1),
     "inverse square root": lambda: InverseSquareRootSchedule(1e-3, warmup_steps=7),
     "linear teacher": lambda: LinearTeacher(0.1, 0.9, 0.2),
@@ -159,6 +161,8 @@ def _decoder_options():
             bridge = "dense"
         parts = [*choice, cell, f"depth {depth}", residual and f"residual {residual}", bridge, tied]
         yield " ".join(part for part in parts if part), (*choice, cell, depth, residual, bridge, tied)
+    adaptive = ("additive", "after", "attentional", "fed", "", "lstm", 1, None, "dense", "adaptive")
+    yield " ".join(str(part) for part in adaptive if part), adaptive
 
 
 DECODERS = dict(_decoder_options())
@@ -166,7 +170,8 @@ DECODERS = dict(_decoder_options())
 
 def seq2seq(name, **encoder_options):
     """A `Seq2Seq` around the decoder called `name` in `DECODERS`."""
-    attention, position, readout, fed, every, cell, depth, residual, bridge, tied = DECODERS[name]
+    attention, position, readout, fed, every, cell, depth, residual, bridge, projection = DECODERS[name]
+    tied = projection == "tied"
     equal = bridge == "copy" or attention == "dot"
     decoder = RNNDecoder(
         TARGET_V,
@@ -177,7 +182,8 @@ def seq2seq(name, **encoder_options):
         bridge=BRIDGES[bridge](),
         embedding_size=UNITS if tied and not readout else EMBEDDING,
         residual_from=residual,
-        tied=bool(tied),
+        tied=tied,
+        adaptive=(5, 8) if projection == "adaptive" else None,
         position=position,
         input_feeding=bool(fed),
         readout=readout,

@@ -85,7 +85,7 @@ def test_no_model_of_the_zoo_is_missing():
 def test_decoders_are_varied():
     """Each value of each option meets each kind of attention (cells, bridges, tying, depth)."""
     options = [*batteries.DECODERS.values()]
-    assert len(options) == 6 + 4 * 2 * 2 + 4 * 3 * 2
+    assert len(options) == 6 + 4 * 2 * 2 + 4 * 3 * 2 + 1
     for attention, other in itertools.product(
         batteries.ATTENTIONS, [*batteries.CELLS, *batteries.BRIDGES, "tied"]
     ):

@@ -44,6 +44,7 @@ _PUBLIC = {
         "InverseSigmoidTeacher",
     ],
     "models.sampled_softmax": ["SampledSoftmax"],
+    "models.adaptive_softmax": ["AdaptiveSoftmax"],
     "models.zoo": ["plain", "sutskever2014", "cho2014", "bahdanau2015", "luong2015", "gnmt"],
     "decoding.hypotheses": ["Hypotheses"],
     "decoding.conditions": ["Conditions"],

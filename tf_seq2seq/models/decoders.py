@@ -6,10 +6,12 @@ Shapes: **B** batch, **N** rows, **S** source length, **T** target length, **U**
 import keras
 import tensorflow as tf
 
+from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.affine import affine
 from tf_seq2seq.layers.attention_wrapper import AttentionWrapper
 from tf_seq2seq.layers.bridges import CopyBridge
 from tf_seq2seq.layers.stacked_cells import StackedCells
+from tf_seq2seq.models.adaptive_softmax import AdaptiveSoftmax
 from tf_seq2seq.models.contracts import StepOutput
 from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION, embed, make_cell
 
@@ -21,7 +23,7 @@ class RNNDecoder(keras.layers.Layer):
     ::
 
         features = dropout(wrapper(dropout(embeddings(target_ids))))
-        logits = features W + b             W is the embeddings' transpose if tied
+        logits = features W + b             W is the embeddings' transpose if tied; or an adaptive softmax's
 
     `features` over a whole target and `step` token by token are two loops over one `AttentionWrapper`.
 
@@ -49,6 +51,7 @@ class RNNDecoder(keras.layers.Layer):
         tied: whether the projection is the embeddings' transpose (Press and Wolf 2017); needs D = embedding size.
         variational: whether dropout drops the same values at all steps of a batch (Gal and Ghahramani 2016).
         recurrent_dropout: share of each recurrent kernel's weights dropped in training, once a batch (Merity et al. 2018).
+        adaptive: cutoffs of an `AdaptiveSoftmax`, ids, which then is the projection; None for one product.
         position, input_feeding, readout, readout_size, every_layer: of `AttentionWrapper`.
 
     Raises:
@@ -69,6 +72,7 @@ class RNNDecoder(keras.layers.Layer):
         tied=False,
         variational=False,
         recurrent_dropout=0.0,
+        adaptive=None,
         position="after",
         input_feeding=False,
         readout="default",
@@ -95,6 +99,7 @@ class RNNDecoder(keras.layers.Layer):
         self.wrapper = AttentionWrapper(
             cells, attention, position, input_feeding, readout, readout_size, every_layer, **same
         )
+        self.adaptive = None if adaptive is None else AdaptiveSoftmax(vocab_size, adaptive, **same)
         self._check()
 
     def _check(self):
@@ -104,6 +109,8 @@ class RNNDecoder(keras.layers.Layer):
                 f"a tied projection needs features as long as embeddings: {size} is not {self.embedding_size}; "
                 "set readout_size or embedding_size"
             )
+        if self.tied and self.adaptive is not None:
+            raise ValueError("a tied projection is one matrix, an adaptive one several: set tied or adaptive")
         if self.residual_from == 0:
             raise ValueError(
                 "the lowest layer's inputs and outputs differ in size: residual_from is 1 or more"
@@ -119,6 +126,7 @@ class RNNDecoder(keras.layers.Layer):
             **{name: getattr(self, name) for name in names},
             **{name: getattr(self.wrapper, name) for name in wrapped},
             "attention": self.wrapper.attention and serialize(self.wrapper.attention),
+            "adaptive": self.adaptive and self.adaptive.cutoffs,
             "bridge": serialize(self.bridge),
         }
 
@@ -138,6 +146,11 @@ class RNNDecoder(keras.layers.Layer):
             name="embeddings",
         )
         self.wrapper.build(self.embedding_size, values_size)
+        self.columns = None  # the output vectors as columns, of a model that is laid out for searching
+        self.built = True
+        if self.adaptive is not None:
+            self.adaptive.build((None, self.wrapper.readout_size))
+            return
         if not self.tied:
             self.projection_kernel = self.add_weight(
                 shape=(self.vocab_size, self.wrapper.readout_size),
@@ -147,8 +160,6 @@ class RNNDecoder(keras.layers.Layer):
         self.projection_bias = self.add_weight(
             shape=(self.vocab_size,), initializer="zeros", name="projection_bias"
         )
-        self.columns = None  # the output vectors as columns, of a model that is laid out for searching
-        self.built = True
 
     def memory(self, encoder_output, source=None):
         """Makes what every step reads of the source; () without attention.
@@ -188,13 +199,24 @@ class RNNDecoder(keras.layers.Layer):
         return self.drop(values, training=True) if training and self.dropout else values
 
     def project(self, features):
-        """Features (..., D) -> logits (..., V) in the compute dtype of where it is called."""
+        """Features (..., D) -> logits (..., V) in the compute dtype of where it is called; float32 if adaptive."""
+        if self.adaptive is not None:
+            return self.adaptive(features)
         if self.columns is not None:
             return affine(features, self.columns, self.projection_bias)
         return affine(features, self.output_vectors(), self.projection_bias, transpose=True)
 
     def output_vectors(self):
-        """A vector a token, (V, D): what features are multiplied by to give its logit."""
+        """A vector a token, (V, D): what features are multiplied by to give its logit.
+
+        Raises:
+            InputError: for an adaptive softmax, which has none.
+        """
+        if self.adaptive is not None:
+            raise InputError(
+                "an adaptive softmax has no vector a token, which shortlists and SampledSoftmax choose from: do without "
+                "them, or train a model with adaptive=None"
+            )
         return self.embeddings if self.tied else self.projection_kernel
 
     def call(self, target_ids, state, memory, training=False):

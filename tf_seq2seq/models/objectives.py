@@ -41,13 +41,13 @@ def token_cross_entropy(logits, labels, label_smoothing=0.0):
     width = logits.shape[-1] or tf.shape(logits)[-1]
     logits = tf.reshape(logits, [-1, width])  # (..., V) -> (M, V)
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
-    loss, nll = _cross_entropy(logits, labels, label_smoothing)
+    loss, nll = cross_entropy(logits, labels, label_smoothing)
     real = labels != PAD
     return tuple(tf.reshape(tf.where(real, one, 0.0), shape) for one in (loss, tf.stop_gradient(nll)))
 
 
-def _cross_entropy(logits, labels, eps):
-    """Loss with its gradient, and negative log-likelihood: (M, V), (M,) -> two of (M,) float32."""
+def cross_entropy(logits, labels, eps=0.0):
+    """`token_cross_entropy` where no token is padding: (M, V), (M,) -> loss with its gradient, nll, (M,) float32."""
 
     @tf.custom_gradient
     def both(logits):
@@ -74,6 +74,10 @@ def _cross_entropy(logits, labels, eps):
 def maximum_likelihood(model, batch, training):
     """The objective of `fit` unless another is given: the sum of the model's loss over real tokens.
 
+    In training, a decoder with an `AdaptiveSoftmax` computes of its vocabulary what the labels need, if the loss is
+    plain cross-entropy; another loss, label smoothing too, reads the whole distribution. "accuracy" then is that of
+    its `nll`, and metrics given to `compile` see validation only.
+
     Args:
         model: a `Seq2Seq`; its `loss` is a `SequenceCrossEntropy`, another Keras loss, or None.
         batch: (inputs, labels (B, T) int32, sample weights (B,), (B, T) or None).
@@ -83,8 +87,23 @@ def maximum_likelihood(model, batch, training):
         (loss_sum, weight_sum, metrics): scalars float32; metrics are "perplexity" (nats) and "accuracy".
     """
     inputs, labels, sample_weight = batch
+    adaptive = getattr(model.decoder, "adaptive", None)
+    if training and adaptive is not None and getattr(model.loss, "label_smoothing", model.loss) in (None, 0):
+        return _adaptive_sums(model, adaptive, batch)
     logits = model(inputs, labels=labels, training=training)  # (M, V)
     return likelihood_sums(model, logits, labels, sample_weight)
+
+
+def _adaptive_sums(model, adaptive, batch):
+    inputs, labels, sample_weight = batch
+    target_ids, real = inputs["target_ids"], tf.where(labels != PAD)
+    features, _ = model(
+        inputs,
+        training=True,
+        decode=lambda *parts: model.decoder.features(target_ids, *parts, training=True),
+    )
+    nll, right = adaptive.nll(real_features(features, labels), tf.gather_nd(labels, real))
+    return weighted_sums(nll, nll, right, token_weights(sample_weight, real))
 
 
 def likelihood_sums(model, logits, labels, sample_weight):

@@ -41,7 +41,9 @@ def searchable(model, dtype=None):
         if isinstance(cell, LSTMCell):
             _widen(cell, ("kernel", "recurrent_kernel", "bias"))
     decoder = copy.decoder
-    if decoder.embeddings.dtype == "float32":  # bfloat16 likes a transposed kernel
+    if (
+        decoder.adaptive is None and decoder.embeddings.dtype == "float32"
+    ):  # bfloat16 likes a transposed kernel
         decoder.columns = tf.transpose(decoder.output_vectors())
         _widen(decoder, ("columns",))
         _widen(decoder, ("projection_bias",), beyond=-float("inf"))

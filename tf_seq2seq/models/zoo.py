@@ -141,6 +141,7 @@ def luong2015(
     input_feeding=True,
     bidirectional=False,
     tied=False,
+    adaptive=None,
     **options,
 ):
     """Stacked LSTMs, global attention after the decoder's cells, input feeding. The paper's: 4 layers of 1000.
@@ -154,6 +155,7 @@ def luong2015(
         bidirectional: whether the encoder reads both ways (the paper's does not).
         tied: whether the projection is the target embeddings' transpose (the paper's is not); the attentional vector
             is then as long as an embedding.
+        adaptive: cutoffs of an `AdaptiveSoftmax` in place of the projection, for vocabularies of 50,000 and more.
 
     Returns: A `Seq2Seq`.
 
@@ -173,6 +175,7 @@ def luong2015(
         bridge=CopyBridge(),
         input_feeding=input_feeding,
         tied=tied,
+        adaptive=adaptive,
         readout_size=embedding_size if tied else None,
         **sizes,
     )

@@ -36,13 +36,17 @@ def with_vocabulary(model, source=None, target=None):
         a new `Seq2Seq`, compiled as `model` was; an objective is taken over as it is, its own vocabulary too.
 
     Raises:
-        InputError: if an old vocabulary is not of the model's size, or for an optimizer whose slots are not of their
-            variable's shape (Adafactor).
+        InputError: if an old vocabulary is not of the model's size, for the target of an adaptive softmax, or for an
+            optimizer whose slots are not of their variable's shape (Adafactor).
 
     Source: Hewitt, "Initializing New Word Embeddings for Pretrained Language Models" (2021), for the mean;
         `update_vocab` of OpenNMT-tf gives new tokens weights as in a new model.
     """
     config, rows = model.get_config(), {}
+    if target is not None and model.decoder.adaptive is not None:
+        raise InputError(
+            "the clusters of an adaptive softmax are those of one vocabulary: update the source's only, or train anew"
+        )
     for name, layer, pair in [("source", "encoder", source), ("target", "decoder", target)]:
         if pair is not None:
             rows[name] = _rows(name, *pair, getattr(model, layer).vocab_size)
