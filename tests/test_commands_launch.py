@@ -94,7 +94,10 @@ def test_a_script_that_is_not_there(capsys):
 def test_no_worker_outlives_the_command(tmp_path, name):
     (tmp_path / "train.py").write_text(PROGRAM + "print(os.getpid()); time.sleep(600)")
     command = [sys.executable, "-m", "tf_seq2seq", "launch", "--workers", "2", str(tmp_path / "train.py")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    # A shell's job in the background ignores SIGINT, and what it starts inherits that.
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "preexec_fn": heard}
+    process = subprocess.Popen(command, **options)
     workers = [int(process.stdout.readline().split()[1]) for _ in range(2)]
     process.send_signal(name)
     assert process.wait(timeout=30) == 130
