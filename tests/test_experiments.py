@@ -4,6 +4,7 @@ import doctest
 import gzip
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import runpy
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbclient import NotebookClient
 
@@ -286,8 +288,12 @@ def trained(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(train_speed, "one_pass", one_pass)
     args = train_speed.arguments(["--work", str(tmp_path), "--passes", "2"])
     report = train_speed.report_of(args) | {"floor": {"gflops": {"float32": 100.0, "bfloat16": 200.0}}}
+    log = "step 100 loss 5.0 tgt\nstep 150 loss 4.0 tgt\nRESULT steps 130 tgt_tok/s 300.0 maxrss 9MiB"
+    monkeypatch.setattr(train_speed, "run", lambda command, *_: log if "--peers-batches" in command else None)
+    monkeypatch.setattr(train_speed, "programs", lambda args, case: {"tf_seq2seq": (["ours"], {})})
     for case in train_speed.CASES:
         train_speed.measure(args, report, case)
+        train_speed.measure_losses(args, report, case)
     return train_speed, report, passes
 
 
@@ -307,6 +313,25 @@ def test_train_speed_runs_a_peer_once_for_the_cases_that_share_it(trained):
     _, _, passes = trained
     assert len(passes) == 2 * 4 + 2 * 3
     assert passes[:2] == [("tf_seq2seq", 1), ("torch_nmt.py --input-feed", 1)]
+
+
+def test_batches_of_the_peer_hold_each_pair_once_an_epoch(benchmark, tmp_path):
+    for language, word in [("en", "a"), ("de", "b")]:
+        lines = "".join(f"{word} " * (1 + row % 7) + f"{row}\n" for row in range(150))
+        (tmp_path / f"train.bpe.{language}.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "vocab.txt").write_text("".join(f"{token}\n" for token in ["a", "b", *range(150)]))
+    program = benchmark("tf_seq2seq_nmt")
+    found = list(itertools.islice(program.peers_batches(tmp_path, program.read_vocabulary(tmp_path)), 3))
+    number = lambda ids: sorted(
+        int(row[row > 5].numpy()[0]) for row in ids
+    )  # the token that only one pair has
+    first = [number(inputs["source_ids"]) for inputs, _ in found]
+    assert sorted(itertools.chain(*first)) == list(range(6, 156)) and sorted(map(len, first)) == [22, 64, 64]
+    for inputs, labels in found:
+        assert number(labels) == number(inputs["source_ids"])
+        np.testing.assert_array_equal(inputs["target_ids"][:, 0], 2)
+        shifted = inputs["target_ids"][:, 1:]
+        np.testing.assert_array_equal(shifted, np.where(labels[:, 1:] > 0, labels[:, :-1], 0))
 
 
 def test_train_speed_without_all_passes_has_no_row(trained):

@@ -1,6 +1,7 @@
 """This package's own program for `decode_speed.py` and `train_speed.py`, beside `keras_nmt.py` and `torch_nmt.py`.
 
     tf_seq2seq_nmt.py train [--epochs 2] [--seed 1] [--max-s SECONDS] [--no-input-feed] [--policy POLICY]
+    tf_seq2seq_nmt.py train --peers-batches 300
     tf_seq2seq_nmt.py decode --beam 5 --batch 32
 
 BENCH_DATA names the data folder, THREADS the threads (default 1), as for those. The model: embeddings of 256, a
@@ -12,7 +13,9 @@ Shapes: **B** batch, **S** source length.
 
 import argparse
 import gzip
+import itertools
 import os
+import random
 import resource
 import sys
 import time
@@ -23,7 +26,7 @@ import keras
 import tensorflow as tf
 
 from tf_seq2seq import BeamSearch, Greedy, SequenceCrossEntropy, batches, luong2015
-from tf_seq2seq.data.vocabulary import END, PAD, UNK, Vocabulary
+from tf_seq2seq.data.vocabulary import END, PAD, START, UNK, Vocabulary
 from tf_seq2seq.decoding.shortlist import Shortlist, Shortlisted
 from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION
 from tf_seq2seq.models.searching import searchable
@@ -32,7 +35,7 @@ BATCH_SIZE = 64  # sentences, in training
 CLIPNORM = 5 / 15.43  # of a token's mean loss; the peers clip a sentence's mean, 15.43 tokens, at 5
 FIRST_STEPS = 20  # not timed, as the peers do not either
 MAX_LENGTH = 60  # tokens of a hypothesis, as in the peers' programs
-START = float(os.environ.get("T_START", time.time()))  # seconds; of the process, where its caller says it
+BEGUN = float(os.environ.get("T_START", time.time()))  # seconds; of the process, where its caller says it
 PRECISIONS = ["float32", "bfloat16"]  # of the weights; search computes in float32
 
 
@@ -43,6 +46,12 @@ def arguments(argv=None):
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--max-s", type=float, default=0, help="ends the training so many seconds after step 20"
+    )
+    parser.add_argument(
+        "--peers-batches",
+        type=int,
+        metavar="N",
+        help="trains on the N batches that torch_nmt.py begins with, in its order: so their losses can be compared",
     )
     parser.add_argument(
         "--input-feed", action=argparse.BooleanOptionalAction, default=True, help="of the model"
@@ -76,7 +85,7 @@ def read_ids(data, name, vocabulary):
 
 
 def build(vocab_size, input_feeding=True):
-    """The benchmark's common model, untrained; embeddings begin as the peers' do, with a standard deviation of 1."""
+    """The benchmark's common model, untrained; its weights are drawn as the peers' are, so that losses fall alike."""
     model = luong2015(
         vocab_size,
         vocab_size,
@@ -88,14 +97,45 @@ def build(vocab_size, input_feeding=True):
         input_feeding=input_feeding,
     )
     for layer in (model.encoder, model.decoder):
-        layer.embeddings.assign(layer.embeddings / EMBEDDING_DEVIATION)
+        layer.embeddings.assign(layer.embeddings / EMBEDDING_DEVIATION)  # a standard deviation of 1
+    random = keras.random.SeedGenerator(1)
+    for weight in model.trainable_weights:
+        if weight.name != "embeddings":
+            limit = read_by(weight) ** -0.5
+            weight.assign(keras.random.uniform(weight.shape, -limit, limit, seed=random))
     return model
+
+
+def read_by(weight):
+    """PyTorch's rule: the units of an LSTM, else the inputs of each output (512 of the projection and its bias)."""
+    if "lstm" in weight.path:
+        return weight.shape[-1] // 4
+    return 512 if "projection" in weight.path else weight.shape[0]
 
 
 def training_pairs(data, vocabulary):
     """The training set as a dataset of (source ids, target ids)."""
     sides = [read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de")]
     return tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
+
+
+def peers_batches(data, vocabulary):
+    """The batches of `torch_nmt.py`, whose seed is 1, in its order and without end."""
+    sources, targets = (read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de"))
+    shuffle = random.Random(1).shuffle
+    while True:
+        order, chosen = list(range(len(sources))), []
+        shuffle(order)
+        for first in range(0, len(order), 100 * BATCH_SIZE):
+            pool = order[first : first + 100 * BATCH_SIZE]
+            pool.sort(key=lambda row: (len(targets[row]), len(sources[row])))
+            chosen += [pool[row : row + BATCH_SIZE] for row in range(0, len(pool), BATCH_SIZE)]
+        shuffle(chosen)
+        for rows in chosen:
+            labels = padded([targets[row] for row in rows])
+            before = tf.pad(labels[:, :-1], [[0, 0], [1, 0]], constant_values=START)
+            target_ids = tf.where(before == END, PAD, before)
+            yield {"source_ids": padded([sources[row] for row in rows]), "target_ids": target_ids}, labels
 
 
 class Clock(keras.callbacks.Callback):
@@ -118,7 +158,7 @@ class Clock(keras.callbacks.Callback):
         self.seen = now
         self.tokens += tokens
         if self.step == 1:
-            print(f"FIRST_STEP {time.time() - START:.2f}s since process start", flush=True)
+            print(f"FIRST_STEP {time.time() - BEGUN:.2f}s since process start", flush=True)
         if self.step == FIRST_STEPS:
             self.begun, self.tokens = time.time(), 0.0
         if self.step % 50 == 0:
@@ -145,9 +185,15 @@ def train(args, data):
     vocabulary = read_vocabulary(data)
     model = build(len(vocabulary), args.input_feed)
     model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=CLIPNORM), SequenceCrossEntropy())
-    pairs = batches(training_pairs(data, vocabulary), batch_size=BATCH_SIZE, seed=args.seed, cache=True)
+    if args.peers_batches:
+        made = lambda: itertools.islice(peers_batches(data, vocabulary), args.peers_batches)
+        ids = tf.TensorSpec([None, None], tf.int32)
+        signature = {"source_ids": ids, "target_ids": ids}, ids
+        pairs = tf.data.Dataset.from_generator(made, output_signature=signature)
+    else:
+        pairs = batches(training_pairs(data, vocabulary), batch_size=BATCH_SIZE, seed=args.seed, cache=True)
     clock = Clock(args.max_s)
-    model.fit(pairs, epochs=args.epochs, verbose=0, callbacks=[clock])
+    model.fit(pairs, epochs=1 if args.peers_batches else args.epochs, verbose=0, callbacks=[clock])
     print(clock.result())
     model.save(args.ckpt)
 

@@ -3,9 +3,10 @@
     python experiments/benchmarks/train_speed.py --baselines DIR --json FILE [--work DIR] [--only CASES] [--cores 1]
 
 The same corpus, the same pieces, the same sizes of model, Adam and dropout; so many seconds of training each, from
-the 20th step on, in a fresh process, programs taking turns, three passes; the medians count. Losses are compared at
-the same steps. Passes are kept in the JSON file: run again, and only what is missing is done. README.md beside this
-file tells what is compared and what the numbers mean.
+the 20th step on, in a fresh process, programs taking turns, three passes; the medians count. Losses are those of the
+same steps on the same batches: a further training of ours takes the peer's batches in its order. All is kept in the
+JSON file: run again, and only what is missing is done. README.md beside this file tells what is compared and what the
+numbers mean.
 """
 
 import argparse
@@ -25,7 +26,6 @@ from quality_at_budget import processor, save
 
 OURS = Path(__file__).with_name("tf_seq2seq_nmt.py")
 MULTIPLY_ADDS = {"input feeding": 8.48e6, "no input feeding": 7.43e6}  # forward, a target token
-FIRST_LOSS = 100  # the step from which losses are compared, at the steps that both programs printed one
 
 
 class Case(NamedTuple):
@@ -79,6 +79,9 @@ def arguments(argv=None):
         "--first-core", type=int, default=0, help="to pin to, with those after it (default 0)"
     )
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--preload", metavar="LIBRARY", help="loaded into every program, e.g. libjemalloc.so.2"
+    )
     parser.add_argument("--torch-python", metavar="PATH", help=f"an interpreter that has PyTorch {TORCH}")
     args = parser.parse_args(argv)
     args.baselines = args.baselines and args.baselines.resolve()
@@ -99,12 +102,14 @@ def programs(args, case):
     data = {"BENCH_DATA": f"{args.baselines / 'data'}{os.sep}", "T_START": repr(time.time())}
     feed = "--input-feed" if case.input_feeding else "--no-input-feed"
     ours = [sys.executable, OURS, "train", feed, "--policy", case.policy, "--seed", args.seed]
+    preloaded = [args.preload] if args.preload else []
+    preload = lambda more: {"LD_PRELOAD": ":".join(map(str, more))} if more else {}
     shim = mkl_shim(args)
-    more = {"LD_PRELOAD": str(shim)} if shim else {}
+    more = preload([shim, *preloaded] if shim else preloaded)
     more |= {"BF16": "1"} if case.peer_bfloat16 else {}
     peer = [torch_python(args), args.baselines / "torch_nmt.py", "train", case.peer]
     return {
-        "tf_seq2seq": (ours, data | {"PYTHONPATH": str(OURS.parents[2])}),
+        "tf_seq2seq": (ours, data | {"PYTHONPATH": str(OURS.parents[2])} | preload(preloaded)),
         case.baseline: (peer, data | more),
     }
 
@@ -119,6 +124,21 @@ def measure(args, report, case):
             if len(passes) < turn:
                 passes.append(one_pass(args, case, name, turn))
                 save(report, args.json)
+
+
+def measure_losses(args, report, case):
+    """Our losses on the batches of the peer's first pass."""
+    found = report["losses"].setdefault(case.name, {})
+    steps = max(map(int, report["measured"][case.baseline][0]["losses"]))
+    if not found:
+        print(f"{case.name}: tf_seq2seq, {steps} batches of the peer's ...", end=" ", flush=True)
+        command, more = programs(args, case)["tf_seq2seq"]
+        folder = args.work / "tf_seq2seq"
+        options = ["--peers-batches", steps, "--ckpt", "model.keras"]
+        log = run([*command, *options], folder / f"{case.name}-losses.log", args.threads, folder, more)
+        found |= figures(log)["losses"]
+        save(report, args.json)
+        print(f"loss {found[str(steps)]} after the last", flush=True)
 
 
 def one_pass(args, case, name, turn):
@@ -166,10 +186,10 @@ def figures(log):
 def row_of(case, report, passes):
     """A row of the result, or None where passes are missing.
 
-    >>> same = {"rss_mib": 1.0, "first_step_seconds": 9.0, "losses": {"100": 5.0}}
+    >>> same = {"rss_mib": 1.0, "first_step_seconds": 9.0, "losses": {}}
     >>> one = lambda speed: {"target_tokens_per_second": speed, **same}
     >>> case, measured = CASES[0], {"feed-float32": [one(30.0)], "torch_nmt.py --input-feed": [one(20.0)]}
-    >>> row = row_of(case, {"measured": measured, "floor": None, "settings": {"cores": 1}}, 1)
+    >>> row = row_of(case, {"measured": measured, "losses": {}, "floor": None, "settings": {"cores": 1}}, 1)
     >>> row["case"], row["ratio"], row["goal"]
     ('feed-float32', 1.5, 1.15)
     """
@@ -180,7 +200,7 @@ def row_of(case, report, passes):
     speed, other = (middle(found, "target_tokens_per_second") for found in (ours, peer))
     floor = floor_of(case, report["floor"]) if report["floor"] else None
     alone = report["settings"]["cores"] == 1
-    loss, other_loss = losses_of(ours[0], peer[0])
+    loss, other_loss = mean_losses(report["losses"].get(case.name, {}), peer[0]["losses"])
     return {
         "case": case.name,
         "target_tokens_per_second": round(speed, 1),
@@ -197,17 +217,14 @@ def row_of(case, report, passes):
     }
 
 
-def losses_of(one, other):
-    """Mean losses of a token of two passes, at the steps at which both printed one; passes of a program are alike.
+def mean_losses(*programs):
+    """Mean losses of a token at the steps at which all programs printed one, on the same batches.
 
-    >>> losses_of({"losses": {"50": 9.0, "100": 5.0, "150": 4.0}}, {"losses": {"100": 5.2}})
-    (5.0, 5.2)
+    >>> mean_losses({"50": 9.0, "100": 5.0, "150": 4.0}, {"50": 9.1, "100": 5.2})
+    [7.0, 7.15]
     """
-    steps = [step for step in one["losses"] if int(step) >= FIRST_LOSS and step in other["losses"]]
-    return tuple(
-        round(statistics.mean(found["losses"][step] for step in steps), 3) if steps else None
-        for found in (one, other)
-    )
+    steps = set.intersection(*map(set, programs))
+    return [round(statistics.mean(found[step] for step in steps), 3) if steps else None for found in programs]
 
 
 def floor_of(case, floor):
@@ -218,9 +235,10 @@ def floor_of(case, floor):
 
 def report_of(args):
     """The JSON file's content, or a new one; passes of other settings are never mixed."""
-    settings = {"cores": args.cores, "seconds": args.seconds, "seed": args.seed}
+    settings = {"cores": args.cores, "seconds": args.seconds, "seed": args.seed, "preload": args.preload}
     if not args.json.exists():
-        return {"settings": settings, "machine": processor(), "floor": None, "measured": {}, "rows": []}
+        empty = {"floor": None, "measured": {}, "losses": {}, "rows": []}
+        return {"settings": settings, "machine": processor(), **empty}
     report = json.loads(args.json.read_text(encoding="utf8"))
     if report["settings"] != settings:
         raise SystemExit(f"{args.json} holds {report['settings']}, asked is {settings}: give another --json")
@@ -254,6 +272,7 @@ def main(argv=None):
     for case in [case for case in CASES if case.name in args.only]:
         try:
             measure(args, report, case)
+            measure_losses(args, report, case)
         except Skipped as reason:
             print(f"skipped, {reason}", flush=True)
         report["rows"] = [row for one in CASES if (row := row_of(one, report, args.passes))]
