@@ -41,6 +41,27 @@ def test_attention_is_the_equations(kind):
         np.testing.assert_allclose(alone[1], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_the_hidden_layer_that_is_computed_again_has_the_gradient_of_its_formula():
+    attention, queries, values = parts("additive")
+    queries, keys = tf.constant(queries), attention.keys(tf.constant(values))
+    upstream = tf.constant(np.random.default_rng(1).normal(size=(B, T, S)), tf.float32)
+    watched = [queries, keys, *attention.trainable_weights]
+
+    def plain():
+        hidden = tf.tanh((queries @ attention.query_kernel)[:, :, None] + keys[:, None])
+        return tf.einsum("ntsa,ax->nts", hidden, attention.energy_kernel)
+
+    found = []
+    for energies in (lambda: attention.energies(queries, keys), plain):
+        with tf.GradientTape() as tape:
+            tape.watch(watched[:2])
+            loss = tf.reduce_sum(energies() * upstream)
+        found.append([one for one in tape.gradient(loss, watched) if one is not None])
+    assert len(found[0]) == 4  # query, keys, and the kernels that energies read
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", LOOKS)
 def test_a_state_passes_through(kind):
     attention, queries, values = parts(kind)
