@@ -288,7 +288,7 @@ def trained(benchmark, tmp_path, monkeypatch):
     monkeypatch.setattr(train_speed, "one_pass", one_pass)
     args = train_speed.arguments(["--work", str(tmp_path), "--passes", "2"])
     report = train_speed.report_of(args) | {"floor": {"gflops": {"float32": 100.0, "bfloat16": 200.0}}}
-    log = "step 100 loss 5.0 tgt\nstep 150 loss 4.0 tgt\nRESULT steps 130 tgt_tok/s 300.0 maxrss 9MiB"
+    log = "FIRST_STEP 8.0s\nstep 100 loss 5.0 tgt\nstep 150 loss 4.0 tgt\nRESULT steps 130 tgt_tok/s 300.0 maxrss 9MiB"
     monkeypatch.setattr(train_speed, "run", lambda command, *_: log if "--peers-batches" in command else None)
     monkeypatch.setattr(train_speed, "programs", lambda args, case: {"tf_seq2seq": (["ours"], {})})
     for case in train_speed.CASES:

@@ -67,9 +67,9 @@ class AdaptiveSoftmax(keras.layers.Layer):
         self.cutoffs = tuple(cutoffs)
         sizes = [end - begin for begin, end in zip(self.cutoffs, limits[2:])]
         same = {"dtype": self.dtype_policy}
-        self.clusters = [Cluster(self.cutoffs[0] + len(sizes), 0, name="head", **same)]
+        self.clusters = [_Cluster(self.cutoffs[0] + len(sizes), 0, name="head", **same)]
         self.clusters += [
-            Cluster(size, i, name=f"cluster_{i}", **same) for i, size in enumerate(sizes, start=1)
+            _Cluster(size, i, name=f"cluster_{i}", **same) for i, size in enumerate(sizes, start=1)
         ]
 
     def get_config(self):
@@ -111,7 +111,7 @@ class AdaptiveSoftmax(keras.layers.Layer):
         return nll, right
 
 
-class Cluster(keras.layers.Layer):
+class _Cluster(keras.layers.Layer):
     """Logits of some tokens from features made D / 4^i long; number 0, the head, reads them as they are.
 
     Args:
