@@ -98,11 +98,11 @@ def build(vocab_size, input_feeding=True):
     )
     for layer in (model.encoder, model.decoder):
         layer.embeddings.assign(layer.embeddings / EMBEDDING_DEVIATION)  # a standard deviation of 1
-    random = keras.random.SeedGenerator(1)
+    seed = keras.random.SeedGenerator(1)
     for weight in model.trainable_weights:
         if weight.name != "embeddings":
             limit = read_by(weight) ** -0.5
-            weight.assign(keras.random.uniform(weight.shape, -limit, limit, seed=random))
+            weight.assign(keras.random.uniform(weight.shape, -limit, limit, seed=seed))
     return model
 
 

@@ -95,15 +95,9 @@ def maximum_likelihood(model, batch, training):
 
 
 def _adaptive_sums(model, adaptive, batch):
-    inputs, labels, sample_weight = batch
-    target_ids, real = inputs["target_ids"], tf.where(labels != PAD)
-    features, _ = model(
-        inputs,
-        training=True,
-        decode=lambda *parts: model.decoder.features(target_ids, *parts, training=True),
-    )
-    nll, right = adaptive.nll(real_features(features, labels), tf.gather_nd(labels, real))
-    return weighted_sums(nll, nll, right, token_weights(sample_weight, real))
+    features, labels, weight = real_tokens(model, batch, training=True)
+    nll, right = adaptive.nll(features, labels)
+    return weighted_sums(nll, nll, right, weight)
 
 
 def likelihood_sums(model, logits, labels, sample_weight):
@@ -135,6 +129,15 @@ def weighted_sums(losses, nll, right, weight):
         "accuracy": (tf.reduce_sum(tf.where(right, weight, 0.0)), total),
     }
     return tf.reduce_sum(losses * weight), total, sums
+
+
+def real_tokens(model, batch, training):
+    """What a loss needs of a batch if it makes its logits itself: features (M, D), labels (M,) and weights (M,)."""
+    inputs, labels, sample_weight = batch
+    target_ids, real = inputs["target_ids"], tf.where(labels != PAD)
+    decode = lambda *parts: model.decoder.features(target_ids, *parts, training)
+    features, _ = model(inputs, training=training, decode=decode)
+    return tf.gather_nd(features, real), tf.gather_nd(labels, real), token_weights(sample_weight, real)
 
 
 def real_features(features, labels):

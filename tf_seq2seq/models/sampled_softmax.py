@@ -15,9 +15,8 @@ from tf_seq2seq.layers.affine import affine
 from tf_seq2seq.models.draws import step_seed
 from tf_seq2seq.models.objectives import (
     maximum_likelihood,
-    real_features,
+    real_tokens,
     token_cross_entropy,
-    token_weights,
     weighted_sums,
 )
 
@@ -83,18 +82,13 @@ class SampledSoftmax:
         if not training:
             return maximum_likelihood(model, batch, training)
         eps = _label_smoothing(model.loss)
-        inputs, labels, sample_weight = batch
-        decoder, target_ids = model.decoder, inputs["target_ids"]
-        features, _ = model(
-            inputs, training=training, decode=lambda *parts: decoder.features(target_ids, *parts, training)
-        )
-        features, real = real_features(features, labels), tf.where(labels != PAD)  # (B, T, D) -> (M, D)
-        labels = tf.gather_nd(labels, real)  # (B, T) -> (M,)
+        decoder = model.decoder
+        features, labels, weight = real_tokens(model, batch, training)
         candidates = draw_candidates(
             labels, decoder.vocab_size, self.samples, step_seed(self.seed, model, labels)
         )
         losses, nll, right = _estimates(decoder, features, labels, candidates, eps)
-        return weighted_sums(losses, nll, right, token_weights(sample_weight, real))
+        return weighted_sums(losses, nll, right, weight)
 
 
 class _Candidates(NamedTuple):

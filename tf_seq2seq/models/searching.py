@@ -41,9 +41,8 @@ def searchable(model, dtype=None):
         if isinstance(cell, LSTMCell):
             _widen(cell, ("kernel", "recurrent_kernel", "bias"))
     decoder = copy.decoder
-    if (
-        decoder.adaptive is None and decoder.embeddings.dtype == "float32"
-    ):  # bfloat16 likes a transposed kernel
+    # bfloat16 likes a transposed kernel; an adaptive softmax has several.
+    if decoder.adaptive is None and decoder.embeddings.dtype == "float32":
         decoder.columns = tf.transpose(decoder.output_vectors())
         _widen(decoder, ("columns",))
         _widen(decoder, ("projection_bias",), beyond=-float("inf"))
