@@ -102,16 +102,22 @@ def programs(args, case):
     data = {"BENCH_DATA": f"{args.baselines / 'data'}{os.sep}", "T_START": repr(time.time())}
     feed = "--input-feed" if case.input_feeding else "--no-input-feed"
     ours = [sys.executable, OURS, "train", feed, "--policy", case.policy, "--seed", args.seed]
-    preloaded = [args.preload] if args.preload else []
-    preload = lambda more: {"LD_PRELOAD": ":".join(map(str, more))} if more else {}
-    shim = mkl_shim(args)
-    more = preload([shim, *preloaded] if shim else preloaded)
-    more |= {"BF16": "1"} if case.peer_bfloat16 else {}
+    more = preloaded(mkl_shim(args), args.preload) | ({"BF16": "1"} if case.peer_bfloat16 else {})
     peer = [torch_python(args), args.baselines / "torch_nmt.py", "train", case.peer]
     return {
-        "tf_seq2seq": (ours, data | {"PYTHONPATH": str(OURS.parents[2])} | preload(preloaded)),
+        "tf_seq2seq": (ours, data | {"PYTHONPATH": str(OURS.parents[2])} | preloaded(args.preload)),
         case.baseline: (peer, data | more),
     }
+
+
+def preloaded(*libraries):
+    """The environment in which a program loads libraries first; None is none.
+
+    >>> preloaded("a.so", None), preloaded(None)
+    ({'LD_PRELOAD': 'a.so'}, {})
+    """
+    paths = [str(one) for one in libraries if one]
+    return {"LD_PRELOAD": ":".join(paths)} if paths else {}
 
 
 def measure(args, report, case):
