@@ -26,11 +26,17 @@ def affine(inputs, kernel, bias=None, transpose=False):
     if len(inputs.shape) != 2:
         rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # (..., E) -> (R, E)
     product = tf.matmul(rows, kernel, transpose_b=transpose)
-    if bias is not None:
+    fused = (
+        inputs.dtype == tf.float32
+    )  # TensorFlow fuses what stands side by side, which in bfloat16 is far slower
+    if bias is not None and fused:
+        product = tf.nn.bias_add(product, bias)
+    if len(inputs.shape) != 2:
+        leading = [
+            size if size is not None else tf.shape(inputs)[axis]
+            for axis, size in enumerate(inputs.shape[:-1])
+        ]
+        product = tf.reshape(product, [*leading, product.shape[-1]])  # (R, U) -> (..., U)
+    if bias is not None and not fused:
         product = tf.nn.bias_add(product, tf.cast(bias, inputs.dtype))
-    if len(inputs.shape) == 2:
-        return product
-    leading = [
-        size if size is not None else tf.shape(inputs)[axis] for axis, size in enumerate(inputs.shape[:-1])
-    ]
-    return tf.reshape(product, [*leading, product.shape[-1]])  # (R, U) -> (..., U)
+    return product

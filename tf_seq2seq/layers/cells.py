@@ -147,7 +147,8 @@ class LSTMCell(_Cell):
         hidden, memory = state
         read = tf.cast(hidden, projected.dtype)
         (product,) = products or self.products(read.dtype)
-        i, f, g, o = self._split(tf.cast(projected + product(read), tf.float32))  # (B, 4U) -> 4 of (B, U)
+        gates = tf.cast(projected, tf.float32) + tf.cast(product(read), tf.float32)
+        i, f, g, o = self._split(gates)  # (B, 4U) -> 4 of (B, U)
         new = tf.sigmoid(f) * tf.cast(memory, tf.float32) + tf.sigmoid(i) * tf.tanh(g)
         output = tf.cast(tf.sigmoid(o) * tf.tanh(new), projected.dtype)
         return output, (tf.cast(output, hidden.dtype), tf.cast(new, memory.dtype)), (read,)

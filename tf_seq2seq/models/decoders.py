@@ -13,7 +13,9 @@ from tf_seq2seq.layers.bridges import CopyBridge
 from tf_seq2seq.layers.stacked_cells import StackedCells
 from tf_seq2seq.models.adaptive_softmax import AdaptiveSoftmax
 from tf_seq2seq.models.contracts import StepOutput
-from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION, embed, make_cell
+from tf_seq2seq.models.encoders import EMBEDDING_DEVIATION, embed, make_cell, product_dtype
+from tf_seq2seq.models.objectives import cross_entropy
+from tf_seq2seq.models.projected_loss import projected_cross_entropy
 
 
 @keras.saving.register_keras_serializable("tf_seq2seq")
@@ -143,6 +145,7 @@ class RNNDecoder(keras.layers.Layer):
         self.embeddings = self.add_weight(
             shape=(self.vocab_size, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=EMBEDDING_DEVIATION),
+            autocast=False,
             name="embeddings",
         )
         self.wrapper.build(self.embedding_size, values_size)
@@ -171,7 +174,7 @@ class RNNDecoder(keras.layers.Layer):
         Returns:
             A nest of (B, ...) tensors.
         """
-        values = tf.cast(encoder_output.values, self.embeddings.dtype)
+        values = tf.cast(encoder_output.values, product_dtype(self.wrapper.cells.cells[0]))
         return self.wrapper.memory(values, encoder_output.mask)
 
     def initial_state(self, encoder_output):
@@ -191,9 +194,13 @@ class RNNDecoder(keras.layers.Layer):
             features (B, T, D) and alignments (B, T, S) float32, or None without attention.
         """
         state = tf.nest.map_structure(lambda one: tf.cast(one, tf.float32), state)
-        inputs = self._dropped(embed(self.embeddings, target_ids, self.embeddings.dtype), training)
+        inputs = self._dropped(self.embedded(target_ids), training)
         features, _, alignments = self.wrapper.sequence(inputs, state, memory, training)
         return self._dropped(features, training), alignments
+
+    def embedded(self, ids):
+        """Token vectors: ids (...) int32 -> (..., E) in the dtype to compute in."""
+        return embed(self.embeddings, ids, product_dtype(self.wrapper.cells.cells[0]))
 
     def _dropped(self, values, training):
         return self.drop(values, training=True) if training and self.dropout else values
@@ -205,6 +212,32 @@ class RNNDecoder(keras.layers.Layer):
         if self.columns is not None:
             return affine(features, self.columns, self.projection_bias)
         return affine(features, self.output_vectors(), self.projection_bias, transpose=True)
+
+    def cross_entropy(self, features, labels, label_smoothing=0.0, training=False):
+        """Loss of real tokens, without logits where it can do without.
+
+        In training, an adaptive softmax computes of the vocabulary what the labels need, unless labels are smoothed,
+        which reads the whole distribution; right is then whether the label is the likeliest of the likeliest cluster.
+
+        Args:
+            features: (M, D) of the real tokens.
+            labels: (M,) int32.
+            label_smoothing: eps of `tf_seq2seq.models.objectives.token_cross_entropy`.
+            training: whether the shortest way will do.
+
+        Returns:
+            loss, nll: (M,) float32, nats; right: (M,) bool, whether the label is the likeliest token.
+        """
+        if self.adaptive is None:
+            return projected_cross_entropy(
+                features, self.output_vectors(), self.projection_bias, labels, label_smoothing
+            )
+        if training and not label_smoothing:
+            nll, right = self.adaptive.nll(features, labels)
+            return nll, nll, right
+        logits = self.project(features)
+        right = tf.gather(logits, labels, batch_dims=1) >= tf.reduce_max(logits, axis=-1)
+        return *cross_entropy(logits, labels, label_smoothing), right
 
     def output_vectors(self):
         """A vector a token, (V, D): what features are multiplied by to give its logit.
@@ -240,7 +273,6 @@ class RNNDecoder(keras.layers.Layer):
         Returns:
             `StepOutput`: logits (N, V) float32, state, alignments (N, S) float32 or None.
         """
-        inputs = embed(self.embeddings, ids, self.embeddings.dtype)
-        features, state, alignments = self.wrapper.step(inputs, state, memory)
+        features, state, alignments = self.wrapper.step(self.embedded(ids), state, memory)
         logits = (project or self.project)(features)
         return StepOutput(tf.cast(logits, tf.float32), state, alignments)

@@ -26,8 +26,17 @@ def make_cell(cell, units, **options):
     return CELLS[cell](units, **options)
 
 
+def product_dtype(cell):
+    """The dtype to compute in: that of Keras's policy inside of a layer's call, that of the weights in a search."""
+    return cell.kernel.dtype  # Keras casts kernels inside of a call
+
+
 def embed(embeddings, ids, dtype):
-    """Looks ids up, (...) int -> (..., E) of a dtype; ids outside the vocabulary are read as UNK."""
+    """Looks ids up, (...) int -> (..., E) of a dtype; ids outside the vocabulary are read as UNK.
+
+    Tables of embeddings are weights with ``autocast=False``: casting what was looked up spares casting all of it, and
+    the gradient of a frequent token is a sum in float32.
+    """
     ids = tf.where((ids >= 0) & (ids < embeddings.shape[0]), ids, UNK)
     return tf.cast(tf.gather(embeddings, ids), dtype)
 
@@ -125,6 +134,7 @@ class RNNEncoder(keras.layers.Layer):
         self.embeddings = self.add_weight(
             shape=(self.vocab_size, self.embedding_size),
             initializer=keras.initializers.RandomNormal(stddev=EMBEDDING_DEVIATION),
+            autocast=False,
             name="embeddings",
         )
         for number, cell in enumerate(self.layers_forward):
@@ -150,7 +160,7 @@ class RNNEncoder(keras.layers.Layer):
         lengths = tf.reduce_sum(tf.cast(mask, tf.int32), axis=1)
         if self.reverse_source:
             ids = tf.reverse_sequence(ids, lengths, seq_axis=1)
-        values = swap_time(embed(self.embeddings, ids, self.embeddings.dtype))  # (B, S) -> (S, B, E)
+        values = swap_time(embed(self.embeddings, ids, product_dtype(self.layers_forward[0])))  # (S, B, E)
         valid, state = tf.transpose(mask), []  # (B, S) -> (S, B)
         for number in range(self.depth):
             dropped = self.drop(values, training=training) if training else values

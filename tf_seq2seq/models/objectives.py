@@ -74,10 +74,6 @@ def cross_entropy(logits, labels, eps=0.0):
 def maximum_likelihood(model, batch, training):
     """The objective of `fit` unless another is given: the sum of the model's loss over real tokens.
 
-    In training, a decoder with an `AdaptiveSoftmax` computes of its vocabulary what the labels need, if the loss is
-    plain cross-entropy; another loss, label smoothing too, reads the whole distribution. "accuracy" then is that of
-    its `nll`, and metrics given to `compile` see validation only.
-
     Args:
         model: a `Seq2Seq`; its `loss` is a `SequenceCrossEntropy`, another Keras loss, or None.
         batch: (inputs, labels (B, T) int32, sample weights (B,), (B, T) or None).
@@ -86,18 +82,32 @@ def maximum_likelihood(model, batch, training):
     Returns:
         (loss_sum, weight_sum, metrics): scalars float32; metrics are "perplexity" (nats) and "accuracy".
     """
-    inputs, labels, sample_weight = batch
-    adaptive = getattr(model.decoder, "adaptive", None)
-    if training and adaptive is not None and getattr(model.loss, "label_smoothing", model.loss) in (None, 0):
-        return _adaptive_sums(model, adaptive, batch)
-    logits = model(inputs, labels=labels, training=training)  # (M, V)
-    return likelihood_sums(model, logits, labels, sample_weight)
+    return feature_sums(model, *real_tokens(model, batch, training), training)
 
 
-def _adaptive_sums(model, adaptive, batch):
-    features, labels, weight = real_tokens(model, batch, training=True)
-    nll, right = adaptive.nll(features, labels)
-    return weighted_sums(nll, nll, right, weight)
+def feature_sums(model, features, labels, weight, training):
+    """What `maximum_likelihood` gives, from the features of the real tokens however they came about.
+
+    Logits are made only for those who read them: another loss than cross-entropy, metrics given to `compile`, and a
+    decoder that has no `cross_entropy` of its own.
+
+    Args:
+        model: a compiled `Seq2Seq`.
+        features, labels, weight: (M, D), (M,) int32, (M,) float32, from `real_tokens`.
+        training: as above.
+
+    Returns:
+        (loss_sum, weight_sum, metrics), as an objective has them.
+    """
+    decoder, eps = model.decoder, label_smoothing_of(model.loss)
+    if eps is None or model.has_token_metrics or not hasattr(decoder, "cross_entropy"):
+        return _logit_sums(model, decoder.project(features), labels, weight)
+    return weighted_sums(*decoder.cross_entropy(features, labels, eps, training), weight)
+
+
+def label_smoothing_of(loss):
+    """Of a `SequenceCrossEntropy`, 0 of None; None for another loss."""
+    return 0.0 if loss is None else loss.label_smoothing if hasattr(loss, "of_tokens") else None
 
 
 def likelihood_sums(model, logits, labels, sample_weight):
@@ -113,8 +123,10 @@ def likelihood_sums(model, logits, labels, sample_weight):
         (loss_sum, weight_sum, metrics), as an objective has them.
     """
     real = tf.where(labels != PAD)
-    labels = tf.gather_nd(labels, real)  # (B, T) -> (M,)
-    weight = token_weights(sample_weight, real)
+    return _logit_sums(model, logits, tf.gather_nd(labels, real), token_weights(sample_weight, real))
+
+
+def _logit_sums(model, logits, labels, weight):
     losses, nll = _token_losses(model.loss, logits, labels)
     right = tf.gather(logits, labels, batch_dims=1) >= tf.reduce_max(logits, axis=-1)  # cheaper than arg max
     model.update_token_metrics(labels, logits, weight)
@@ -133,16 +145,17 @@ def weighted_sums(losses, nll, right, weight):
 
 def real_tokens(model, batch, training):
     """What a loss needs of a batch if it makes its logits itself: features (M, D), labels (M,) and weights (M,)."""
-    inputs, labels, sample_weight = batch
-    target_ids, real = inputs["target_ids"], tf.where(labels != PAD)
+    inputs, target_ids = batch[0], batch[0]["target_ids"]
     decode = lambda *parts: model.decoder.features(target_ids, *parts, training)
     features, _ = model(inputs, training=training, decode=decode)
+    return among_real(features, batch)
+
+
+def among_real(features, batch):
+    """`real_tokens` of features (B, T, D) that are there already."""
+    _, labels, sample_weight = batch
+    real = tf.where(labels != PAD)
     return tf.gather_nd(features, real), tf.gather_nd(labels, real), token_weights(sample_weight, real)
-
-
-def real_features(features, labels):
-    """The features of real tokens: (B, T, D) -> (M, D), in the order of ``labels[labels != PAD]``."""
-    return tf.gather_nd(features, tf.where(labels != PAD))
 
 
 def token_weights(sample_weight, real):

@@ -11,8 +11,7 @@ from tf_seq2seq.data.vocabulary import PAD, START
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
 from tf_seq2seq.models.draws import step_seed
-from tf_seq2seq.models.encoders import embed
-from tf_seq2seq.models.objectives import likelihood_sums, maximum_likelihood, real_features
+from tf_seq2seq.models.objectives import among_real, feature_sums, maximum_likelihood
 
 CHOICES = ("sampled", "likeliest")
 
@@ -83,15 +82,14 @@ class ScheduledSampling:
         """The objective, as `models.contracts` has it."""
         if not training:
             return maximum_likelihood(model, batch, training)
-        inputs, labels, sample_weight = batch
+        inputs = batch[0]
 
         def decode(state, memory):
             ids = self.read_ids(model, inputs["target_ids"], state, memory)
             return model.decoder.features(ids, state, memory, training)
 
         features, _ = model(inputs, training=training, decode=decode)
-        logits = model.decoder.project(real_features(features, labels))
-        return likelihood_sums(model, logits, labels, sample_weight)
+        return feature_sums(model, *among_real(features, batch), training)
 
     def read_ids(self, model, target_ids, state, memory):
         """What the decoder reads at this step of training instead of `target_ids`.
@@ -165,8 +163,7 @@ def choices_in_a_loop(decoder, target_ids, state, memory, own, pick):
         state, chosen = carried
         teacher, own, chooses = at(time)
         ids = tf.where(own, chosen, teacher)
-        inputs = embed(decoder.embeddings, ids, decoder.embeddings.dtype)
-        features, state, _ = decoder.wrapper.step(inputs, state, memory)
+        features, state, _ = decoder.wrapper.step(decoder.embedded(ids), state, memory)
         rows = tf.where(chooses)
         chosen = tf.tensor_scatter_nd_update(ids, rows, pick(tf.gather_nd(features, rows), time))
         return ids, (state, chosen)

@@ -56,6 +56,7 @@ class Seq2Seq(keras.Model):
             decoder.build(encoder.values_size, encoder.state_sizes)
         self.log_gradient_norm = False
         self.parts = 1
+        self.has_token_metrics = False
         self.trackers = {
             name: keras.metrics.Mean(name=name)
             for name in ("loss", "perplexity", "accuracy", "gradient_norm", "skipped")
@@ -173,6 +174,7 @@ class Seq2Seq(keras.Model):
             )
         self.objective = objective or maximum_likelihood
         self.parts = parts
+        self.has_token_metrics = any(kwargs.get(name) is not None for name in ("metrics", "weighted_metrics"))
         super().compile(optimizer=optimizer, loss=loss, jit_compile=jit_compile, **kwargs)
 
     def get_compile_config(self):

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD
 from tf_seq2seq.errors import InputError
-from tf_seq2seq.models.objectives import likelihood_sums, maximum_likelihood, real_features, token_weights
+from tf_seq2seq.models.objectives import among_real, feature_sums, maximum_likelihood, token_weights
 
 COSTS = ("cross_entropy", "squared_error")
 _TINY = 1e-9
@@ -80,8 +80,7 @@ class GuidedAlignment:
             inputs, training=training, decode=lambda *parts: decoder.features(target_ids, *parts, training)
         )
         _check(inputs, looked)
-        logits = decoder.project(real_features(features, labels))
-        loss, total, metrics = likelihood_sums(model, logits, labels, sample_weight)
+        loss, total, metrics = feature_sums(model, *among_real(features, batch), training)
         real = tf.where(labels != PAD)
         costs, aligned = alignment_costs(
             tf.gather_nd(inputs["alignments"], real), tf.gather_nd(looked, real), self.cost
