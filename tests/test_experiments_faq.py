@@ -59,7 +59,13 @@ def test_a_setting_is_run_once_and_written_whole(faq, corpus, monkeypatch, capsy
     assert (first, last) == ("before", "after") and "old" not in page.read_text()
     assert f"| Overfitting? | R-Drop 5 | {figures['train_perplexity']:.1f} |" in page.read_text()
     faq.main(argv)
-    assert "there already" in capsys.readouterr().out
+    assert capsys.readouterr().out.count("there already") == 2  # the default, too, is run but once
+
+    monkeypatch.setattr(faq, "processor", lambda: "another")
+    faq.main([*argv, "--only", "dropout 0"])
+    done = json.loads(output.read_text())
+    assert len(done["default"]["default_seconds"]) == 2 and done["dropout 0"]["processor"] == "another"
+    assert done["default"]["processor"] == figures["processor"] != "another"
 
 
 def test_the_share_of_the_reference_is_a_half_half_way(faq):

@@ -14,6 +14,7 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.affine import affine
 from tf_seq2seq.models.draws import step_seed
 from tf_seq2seq.models.objectives import (
+    label_smoothing_of,
     maximum_likelihood,
     real_tokens,
     token_cross_entropy,
@@ -176,9 +177,10 @@ def _selected(decoder, ids, dtype):
 
 
 def _label_smoothing(loss):
-    if loss is not None and not hasattr(loss, "of_tokens"):
+    eps = label_smoothing_of(loss)
+    if eps is None:
         raise InputError(
             f"SampledSoftmax computes no logits of the whole vocabulary, which the loss {loss!r} reads; "
             "give SequenceCrossEntropy() or none"
         )
-    return getattr(loss, "label_smoothing", 0.0)
+    return eps
