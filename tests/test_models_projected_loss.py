@@ -104,3 +104,13 @@ def test_a_frequent_tokens_vector_gets_a_sum_in_float32():
         return tf.convert_to_tensor(rows)[5].numpy()
 
     np.testing.assert_array_equal(gradient(1000), 1000.0)
+
+
+def test_a_copy_with_weights_in_bfloat16_can_be_evaluated():
+    model = batteries.ZOO["luong2015"]()
+    other = model.with_weights("bfloat16")
+    losses = []
+    for one in (model, other):
+        one.compile(loss=SequenceCrossEntropy(0.1))
+        losses.append(one.evaluate(*batteries.batch(), verbose=0))
+    np.testing.assert_allclose(*losses, rtol=0.05, atol=0.05)

@@ -21,22 +21,20 @@ def affine(inputs, kernel, bias=None, transpose=False):
     Returns:
         (..., U) in the dtype of `inputs`.
     """
-    kernel = tf.cast(kernel, inputs.dtype)
-    rows = inputs
+    kernel, rows = tf.cast(kernel, inputs.dtype), inputs
     if len(inputs.shape) != 2:
         rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # (..., E) -> (R, E)
     product = tf.matmul(rows, kernel, transpose_b=transpose)
-    fused = (
-        inputs.dtype == tf.float32
-    )  # TensorFlow fuses what stands side by side, which in bfloat16 is far slower
-    if bias is not None and fused:
-        product = tf.nn.bias_add(product, bias)
+    if inputs.dtype == tf.float32:  # beside the product TensorFlow fuses it, which in bfloat16 is far slower
+        product = _biased(product, bias)
     if len(inputs.shape) != 2:
         leading = [
             size if size is not None else tf.shape(inputs)[axis]
             for axis, size in enumerate(inputs.shape[:-1])
         ]
         product = tf.reshape(product, [*leading, product.shape[-1]])  # (R, U) -> (..., U)
-    if bias is not None and not fused:
-        product = tf.nn.bias_add(product, tf.cast(bias, inputs.dtype))
-    return product
+    return product if inputs.dtype == tf.float32 else _biased(product, bias)
+
+
+def _biased(product, bias):
+    return product if bias is None else tf.nn.bias_add(product, tf.cast(bias, product.dtype))

@@ -34,8 +34,8 @@ def projected_cross_entropy(features, kernel, bias, labels, label_smoothing=0.0)
 
     Args:
         features: (M, D) floating: the products run in its dtype, softmax and loss in float32.
-        kernel: (V, D) float32, a vector a token.
-        bias: (V,) float32.
+        kernel: (V, D) floating, a vector a token; float32 in training.
+        bias: (V,), likewise.
         labels: (M,) int32, none of them PAD.
         label_smoothing: eps, in [0, 1).
 
@@ -81,7 +81,7 @@ def _blocks(kernel, bias, dtype):
     """Kernel (W, D) of a dtype and bias (W,) float32; W is V in float32, whose products know no tiles."""
     size = kernel.shape[0]
     more = 0 if dtype == tf.float32 else -size % BLOCK
-    kernel = tf.cast(kernel, dtype)
+    kernel, bias = tf.cast(kernel, dtype), tf.cast(bias, tf.float32)
     if not more:
         return kernel, bias
     return tf.pad(kernel, [[0, more], [0, 0]]), tf.pad(bias, [[0, more]], constant_values=NEVER)
@@ -99,5 +99,6 @@ def _log_sum(p, top, found, chance):
 
 def _mean_logit(features, kernel, bias):
     """The mean over the vocabulary of each token's logits, (M,) float32, as one product with the mean vector."""
+    features, kernel, bias = (tf.cast(one, tf.float32) for one in (features, kernel, bias))
     mean = tf.matmul(tf.fill([1, kernel.shape[0]], 1.0 / kernel.shape[0]), kernel)  # (1, D)
-    return tf.matmul(tf.cast(features, tf.float32), mean, transpose_b=True)[:, 0] + tf.reduce_mean(bias)
+    return tf.matmul(features, mean, transpose_b=True)[:, 0] + tf.reduce_mean(bias)
