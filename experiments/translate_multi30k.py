@@ -60,7 +60,7 @@ MODELS = {
     "cho": Recipe("cho2014"),
     "bahdanau": Recipe("bahdanau2015"),
     "luong": Recipe("luong2015", more=LUONG),
-    "gnmt": Recipe("gnmt", depth=3),
+    "gnmt": Recipe("gnmt", depth=2, more=(("residual_from", 1), ("copied_state", True))),
     "best": Recipe("luong2015", more=(*LUONG[:2], ("input_feeding", False)), average=0.999),
 }
 BEAMS = (1, 5, 8)

@@ -183,20 +183,30 @@ def luong2015(
 
 
 def gnmt(
-    source_vocab_size, target_vocab_size, units=1024, depth=8, embedding_size=None, dropout=0.2, **options
+    source_vocab_size,
+    target_vocab_size,
+    units=1024,
+    depth=8,
+    embedding_size=None,
+    dropout=0.2,
+    residual_from=2,
+    copied_state=False,
+    **options,
 ):
     """Deep residual LSTMs, the lowest encoder layer bidirectional, the context read by every decoder layer.
 
-    The paper's: 8 layers of 1024. Residual connections start at the third layer from the bottom.
+    The paper's: 8 layers of 1024. On a small corpus it learns sooner with ``residual_from=1, copied_state=True``.
 
     >>> gnmt(100, 120, units=8, depth=3).encoder.bidirectional
     'first'
 
-    Args: as in `plain`.
+    Args: as in `plain`, and
+        residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output.
+        copied_state: whether the decoder starts from the encoder's last states; the paper's starts from zeros.
 
     Returns: A `Seq2Seq`.
 
-    Source: Wu et al. 2016, sections 3.1 and 3.2, figure 1; table 4 for its scores. The decoder starts from zeros.
+    Source: Wu et al. 2016, sections 3.1 and 3.2, figure 1; table 4 for its scores.
     """
     sizes = {
         "units": units,
@@ -205,7 +215,7 @@ def gnmt(
         "dropout": dropout,
         **options,
     }
-    sizes["residual_from"] = 2 if depth > 2 else None
+    sizes["residual_from"] = residual_from if depth > residual_from else None
     encoder = RNNEncoder(source_vocab_size, bidirectional="first", **sizes)
     decoder = RNNDecoder(
         target_vocab_size,
@@ -213,7 +223,7 @@ def gnmt(
         position="before",
         readout=None,
         every_layer=True,
-        bridge=ZeroBridge(),
+        bridge=CopyBridge() if copied_state else ZeroBridge(),
         **sizes,
     )
     return Seq2Seq(encoder, decoder)
