@@ -92,7 +92,9 @@ def test_gnmt_for_a_small_corpus_adds_sooner_and_starts_from_the_encoders_state(
     model = zoo.gnmt(13, 11, units=4, depth=2, residual_from=1, copied_state=True)
     assert (model.encoder.residual_from, model.decoder.wrapper.cells.residual_from) == (1, 1)
     assert type(model.decoder.bridge) is CopyBridge and model(batteries.batch()[0]).shape == (4, 5, 11)
-    assert zoo.gnmt(13, 11, units=4, depth=2).encoder.residual_from is None  # the third layer adds, if there is one
+    assert (
+        zoo.gnmt(13, 11, units=4, depth=2).encoder.residual_from is None
+    )  # the third layer adds, if there is one
 
 
 @pytest.mark.parametrize("name", batteries.ZOO)
