@@ -77,17 +77,6 @@ def test_nothing_is_dropped_outside_training():
     assert cells.noise(inputs, training=False) == ()
 
 
-def test_where_masked_the_state_stays_and_the_output_is_zero():
-    cells, inputs = stack()
-    mask = np.arange(T)[:, None] < np.array([5, 2, 0])
-    outputs, last = cells.sequence(inputs, cells.initial_state(N), mask=tf.constant(mask))
-    _, short = cells.sequence(inputs[:2], cells.initial_state(N))
-    assert not outputs.numpy()[~mask].any() and outputs.numpy()[mask].all()
-    for one, other in zip(tf.nest.flatten(last), tf.nest.flatten(short), strict=True):
-        np.testing.assert_allclose(one[1], other[1], rtol=1e-6)
-        assert not one[2].numpy().any()
-
-
 def test_a_context_joins_every_layer_above_the_bottom():
     cells = StackedCells([LSTMCell(U), LSTMCell(U)])
     cells.build(E, context_size=2)

@@ -135,20 +135,19 @@ class StackedCells(keras.layers.Layer):
 
         return self._through(run, inputs, state, noise, context)
 
-    def sequence(self, inputs, state, mask=None, noise=(), training=False):
+    def sequence(self, inputs, state, noise=(), training=False):
         """Runs each layer over the whole sequence, the bottom first; equal to `step` in a loop.
 
         Args:
             inputs: (T, N, E) floating.
             state: the state to start from.
-            mask: (T, N) bool or None; where False the state stays and the output is zero.
             noise: from `noise`.
             training: whether recurrent dropout drops anything.
 
         Returns:
             outputs (T, N, U) in the inputs' dtype, and the last state.
         """
-        run = lambda cell, x, state: run_cell(cell, x, state, mask, training)
+        run = lambda cell, x, state: run_cell(cell, x, state, training=training)
         return self._through(run, inputs, state, noise)
 
     def _through(self, run, inputs, state, noise, context=None):

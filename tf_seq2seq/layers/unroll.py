@@ -73,31 +73,33 @@ def _stacked(array, spec):
     return stacked
 
 
-def run_cell(cell, inputs, state, mask=None, training=False):
+def run_cell(cell, inputs, state, lengths=None, training=False):
     """Runs one cell over a whole sequence, as `run_cells` runs several.
 
     Args:
         cell: an `LSTMCell` or `GRUCell`.
         inputs: (T, B, E) compute dtype.
         state: the cell's state, a tuple of (B, U) tensors.
-        mask: (T, B) bool or None. Where False the state stays as it was and the output is zero.
+        lengths: (B,) int32, how many steps of each row are real, or None for all. Outputs after them mean nothing, and
+            nothing may be derived by them.
         training: whether recurrent dropout drops anything.
 
     Returns:
-        outputs (T, B, U) compute dtype, and the last state.
+        outputs (T, B, U) compute dtype, and the state after each row's last real step.
     """
-    return run_cells([cell], [inputs], [state], mask, training)[0]
+    return run_cells([cell], [inputs], [state], lengths, training)[0]
 
 
-def run_cells(cells, inputs, states, mask=None, training=False):
+def run_cells(cells, inputs, states, lengths=None, training=False):
     """Runs cells over a sequence each, side by side in one loop, which halves what the loop itself costs for two.
 
     All input projections of a cell are one product before the loop, and so is the gradient of the recurrent kernel after
-    it (`loop_products`).
+    it (`loop_products`). A loop that held the state of rows that have ended would choose between two of each state and
+    each gradient at every step; instead all rows go on, and last states are gathered from those of all steps.
 
     Args:
         cells, inputs, states: lists of as many; one of each as `run_cell` has it.
-        mask: (T, B) bool or None, of all sequences.
+        lengths: (B,) int32 or None, of all sequences.
         training: whether recurrent dropout drops anything.
 
     Returns:
@@ -110,22 +112,40 @@ def run_cells(cells, inputs, states, mask=None, training=False):
         kernels_after(cell.project(one), kernel, lambda d, c=cell, r=read: c.recurrent_gradients(r[0], d))
         for cell, one, kernel, read in zip(cells, inputs, kernels, reads)
     ]
-    at = time_slices((projected, () if mask is None else mask[:, :, None]))
+    at = time_slices(projected)
     products = [[in_loop(one) for one in kernel] for kernel in kernels]
 
     def step(time, states):
-        projected, valid = at(time)
-        moved = [cell.step(*one) for cell, *one in zip(cells, projected, states, products)]
+        moved = [cell.step(*one) for cell, *one in zip(cells, at(time), states, products)]
         outputs, new, recurrent_inputs = map(list, zip(*moved))
-        if mask is not None:
-            new = tf.nest.map_structure(lambda n, old: tf.where(valid, n, old), new, states)
-            outputs = [tf.where(valid, one, tf.zeros([], one.dtype)) for one in outputs]
-        return (outputs, tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
+        kept = [] if lengths is None else [state[1:] for state in new]  # the first is the output
+        return (outputs, kept, tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
 
     specs = [tf.TensorSpec([None, cell.units], dtype) for cell in cells]
+    kept_specs = [
+        tuple(tf.TensorSpec([None, *one.shape[1:]], one.dtype) for one in state[1:]) for state in states
+    ]
     read_specs = [(spec,) * cell.recurrent_inputs for cell, spec in zip(cells, specs)]
     steps = tf.shape(inputs[0])[0]
-    (outputs, recurrent_inputs), states = unroll(step, list(states), steps, (specs, read_specs))
+    arrays = (specs, [] if lengths is None else kept_specs, read_specs)
+    first = [
+        (tf.cast(output, dtype), *more) for output, *more in states
+    ]  # a step reads and gives it in this dtype
+    (outputs, kept, recurrent_inputs), last = unroll(step, first, steps, arrays)
     for read, one in zip(reads, recurrent_inputs):
         read.append(one)
-    return list(zip(outputs, states))
+    if lengths is None:
+        last = [(tf.cast(output, state[0].dtype), *more) for (output, *more), state in zip(last, states)]
+    else:
+        last = [
+            tuple(_last(one, before, lengths) for one, before in zip((output, *more), state))
+            for output, more, state in zip(outputs, kept, states)
+        ]
+    return list(zip(outputs, last))
+
+
+def _last(sequence, before, lengths):
+    """What a state, (T, B, U) after each step and (B, U) before the first, is after so many steps: (B, U)."""
+    rows = tf.range(tf.shape(lengths)[0])
+    found = tf.gather_nd(sequence, tf.stack([tf.maximum(lengths - 1, 0), rows], axis=1))
+    return tf.where(lengths[:, None] > 0, tf.cast(found, before.dtype), before)

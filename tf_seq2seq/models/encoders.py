@@ -161,23 +161,25 @@ class RNNEncoder(keras.layers.Layer):
         if self.reverse_source:
             ids = tf.reverse_sequence(ids, lengths, seq_axis=1)
         values = swap_time(embed(self.embeddings, ids, product_dtype(self.layers_forward[0])))  # (S, B, E)
-        valid, state = tf.transpose(mask), []  # (B, S) -> (S, B)
+        state = []
         for number in range(self.depth):
             dropped = self.drop(values, training=training) if training else values
-            outputs, last = self._layer(number, dropped, valid, lengths, training)
+            outputs, last = self._layer(number, dropped, lengths, training)
             residual = self.residual_from is not None and number >= self.residual_from
             values = outputs + values if residual else outputs
             state.append(last)
         values = tf.where(mask[:, :, None], swap_time(values), tf.zeros([], values.dtype))
         return EncoderOutput(values, mask, tuple(state))
 
-    def _layer(self, number, inputs, mask, lengths, training):
+    def _layer(self, number, inputs, lengths, training):
         """One layer, (S, B, E) -> (S, B, U) and its state; the backward half reads each row from its own end."""
         cells = [self.layers_forward[number], *self.layers_backward[number : number + 1]]
         zeros = [tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes) for cell in cells]
         if len(cells) == 1:
-            return run_cell(*cells, inputs, *zeros, mask, training)
+            return run_cell(*cells, inputs, *zeros, lengths, training)
         turn = lambda x: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-        (outputs, state), (back, back_state) = run_cells(cells, [inputs, turn(inputs)], zeros, mask, training)
+        (outputs, state), (back, back_state) = run_cells(
+            cells, [inputs, turn(inputs)], zeros, lengths, training
+        )
         join = lambda a, b: tf.concat([a, b], axis=-1)
         return join(outputs, turn(back)), tuple(map(join, state, back_state))
