@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
-from tf_seq2seq.layers.unroll import swap_time, time_slices, unroll
+from tf_seq2seq.layers.unroll import swap_time, time_slices, turned, unroll
 
 
 def recurrence(inputs, kernel, state):
@@ -92,3 +92,19 @@ def test_affine_is_numpy_at_any_rank(shape):
     without = affine(tf.constant(inputs, tf.float16), kernel)
     assert without.dtype == tf.float16
     np.testing.assert_allclose(without, inputs @ kernel, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_turned_and_its_gradient_are_those_of_reverse_sequence(dtype):
+    random = np.random.default_rng(0)
+    sequence, weights = (tf.constant(random.normal(size=(5, 4, 3)), dtype) for _ in range(2))
+    lengths = tf.constant([5, 3, 1, 0])
+    found = []
+    for turn in (turned, lambda x, lengths: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)):
+        with tf.GradientTape() as tape:
+            tape.watch(sequence)
+            result = turn(sequence, lengths)
+            total = tf.reduce_sum(result * weights)
+        found.append((result, tape.gradient(total, sequence)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(tf.cast(one, tf.float32), tf.cast(other, tf.float32))

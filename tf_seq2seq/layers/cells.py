@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
+from tf_seq2seq.layers.dropout import dropout_mask
 from tf_seq2seq.layers.loop_products import product_over_time
 
 
@@ -71,7 +72,7 @@ class _Cell(keras.layers.Layer):
         kernel = tf.cast(kernel, dtype)
         if not training or not self.recurrent_dropout:
             return kernel
-        return keras.random.dropout(kernel, self.recurrent_dropout, seed=self.seed_generator)
+        return kernel * dropout_mask(kernel.shape, self.recurrent_dropout, self.seed_generator, dtype)
 
     def products(self, dtype):
         """How `step` multiplies, unless it is told otherwise: a function (B, U) -> (B, width) a recurrent kernel."""

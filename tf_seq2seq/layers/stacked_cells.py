@@ -6,6 +6,7 @@ Shapes: **N** rows, **T** steps, **E** input size, **U** units, **C** context si
 import keras
 import tensorflow as tf
 
+from tf_seq2seq.layers.dropout import dropout_mask
 from tf_seq2seq.layers.unroll import run_cell
 
 
@@ -106,8 +107,8 @@ class StackedCells(keras.layers.Layer):
         steps, rows = tf.unstack(tf.shape(inputs))[:2]
 
         def mask(units):
-            ones = tf.ones([1 if self.variational else steps, rows, units], inputs.dtype)
-            mask = keras.random.dropout(ones, self.dropout, seed=self.seed_generator)
+            shape = [1 if self.variational else steps, rows, units]
+            mask = dropout_mask(shape, self.dropout, self.seed_generator, inputs.dtype)
             return tf.broadcast_to(mask, [steps, rows, units])
 
         return tuple(mask(cell.units) for cell in self.cells[:-1])

@@ -10,6 +10,7 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.layers.affine import affine
 from tf_seq2seq.layers.attention_wrapper import AttentionWrapper
 from tf_seq2seq.layers.bridges import CopyBridge
+from tf_seq2seq.layers.dropout import Dropout
 from tf_seq2seq.layers.stacked_cells import StackedCells
 from tf_seq2seq.models.adaptive_softmax import AdaptiveSoftmax
 from tf_seq2seq.models.contracts import StepOutput
@@ -94,7 +95,7 @@ class RNNDecoder(keras.layers.Layer):
         self.tied = tied
         self.variational = variational
         self.recurrent_dropout = recurrent_dropout
-        self.drop = keras.layers.Dropout(dropout, noise_shape=(None, 1, None) if variational else None)
+        self.drop = Dropout(dropout, noise_shape=(None, 1, None) if variational else None)
         same = {"dtype": self.dtype_policy}
         cells = [make_cell(cell, units, recurrent_dropout=recurrent_dropout, **same) for _ in range(depth)]
         cells = StackedCells(cells, dropout, residual_from, variational, **same)

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tf_seq2seq.data.vocabulary import PAD, UNK
 from tf_seq2seq.layers.cells import GRUCell, LSTMCell
-from tf_seq2seq.layers.unroll import run_cell, run_cells, swap_time
+from tf_seq2seq.layers.dropout import Dropout
+from tf_seq2seq.layers.unroll import run_cell, run_cells, swap_time, turned
 from tf_seq2seq.models.contracts import EncoderOutput
 
 CELLS = {"lstm": LSTMCell, "gru": GRUCell}
@@ -104,7 +105,7 @@ class RNNEncoder(keras.layers.Layer):
         self.reverse_source = reverse_source
         self.variational = variational
         self.recurrent_dropout = recurrent_dropout
-        self.drop = keras.layers.Dropout(dropout, noise_shape=(1, None, None) if variational else None)
+        self.drop = Dropout(dropout, noise_shape=(1, None, None) if variational else None)
         options = {"recurrent_dropout": recurrent_dropout, "dtype": self.dtype_policy}
         make = lambda number: make_cell(cell, units // self._directions(number), **options)
         self.layers_forward = [make(number) for number in range(depth)]
@@ -177,9 +178,7 @@ class RNNEncoder(keras.layers.Layer):
         zeros = [tuple(tf.zeros([tf.shape(inputs)[1], size]) for size in cell.state_sizes) for cell in cells]
         if len(cells) == 1:
             return run_cell(*cells, inputs, *zeros, lengths, training)
-        turn = lambda x: tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-        (outputs, state), (back, back_state) = run_cells(
-            cells, [inputs, turn(inputs)], zeros, lengths, training
-        )
+        both = [inputs, turned(inputs, lengths)]
+        (outputs, state), (back, back_state) = run_cells(cells, both, zeros, lengths, training)
         join = lambda a, b: tf.concat([a, b], axis=-1)
-        return join(outputs, turn(back)), tuple(map(join, state, back_state))
+        return join(outputs, turned(back, lengths)), tuple(map(join, state, back_state))
