@@ -146,8 +146,9 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
 
 def _last(sequence, before, lengths):
     """What a state, (T, B, U) after each step and (B, U) before the first, is after so many steps: (B, U)."""
-    rows = tf.range(tf.shape(lengths)[0])
-    found = tf.gather_nd(sequence, tf.stack([tf.maximum(lengths - 1, 0), rows], axis=1))
+    rows = tf.shape(lengths)[0]
+    at = tf.maximum(lengths - 1, 0) * rows + tf.range(rows)
+    found = tf.gather(tf.reshape(sequence, [-1, sequence.shape[-1]]), at)
     return tf.where(lengths[:, None] > 0, tf.cast(found, before.dtype), before)
 
 
