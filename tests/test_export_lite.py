@@ -64,6 +64,7 @@ def interpreted(file, source_ids):
     return np.concatenate(found)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("name", batteries.ZOO)
 def test_every_model_of_the_zoo_converts_and_gives_keras_ids(name, tmp_path):
     model = batteries.searchable(name)
@@ -74,6 +75,7 @@ def test_every_model_of_the_zoo_converts_and_gives_keras_ids(name, tmp_path):
     np.testing.assert_array_equal(interpreted(file, source_ids), expected)
 
 
+@pytest.mark.exports
 @pytest.mark.parametrize("name", [name for number, name in enumerate(batteries.DECODERS) if number % 9 == 0])
 def test_other_decoders_convert(name, tmp_path):
     model = batteries.shared(name)
