@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[2]))  # the package, installed or not
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tf_seq2seq import BeamSearch, Greedy, SequenceCrossEntropy, batches, luong2015
@@ -116,7 +117,13 @@ def read_by(weight):
 def training_pairs(data, vocabulary):
     """The training set as a dataset of (source ids, target ids)."""
     sides = [read_ids(data, f"train.bpe.{language}", vocabulary) for language in ("en", "de")]
-    return tf.data.Dataset.from_tensor_slices(tuple(tf.ragged.constant(side, tf.int32) for side in sides))
+    return tf.data.Dataset.from_tensor_slices(tuple(map(ragged, sides)))
+
+
+def ragged(rows):
+    """What `tf.ragged.constant` makes of lists of ids, in a tenth of its time."""
+    ids = np.fromiter(itertools.chain.from_iterable(rows), np.int32)
+    return tf.RaggedTensor.from_row_lengths(ids, [len(row) for row in rows])
 
 
 def peers_batches(data, vocabulary):
