@@ -115,23 +115,20 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
     at = time_slices(projected)
     products = [[in_loop(one) for one in kernel] for kernel in kernels]
 
+    kept = lambda state: () if lengths is None else state[1:]  # the first is the output, kept anyway
+
     def step(time, states):
         moved = [cell.step(*one) for cell, *one in zip(cells, at(time), states, products)]
         outputs, new, recurrent_inputs = map(list, zip(*moved))
-        kept = [] if lengths is None else [state[1:] for state in new]  # the first is the output
-        return (outputs, kept, tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
+        return (outputs, list(map(kept, new)), tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
 
     specs = [tf.TensorSpec([None, cell.units], dtype) for cell in cells]
-    kept_specs = [
-        tuple(tf.TensorSpec([None, *one.shape[1:]], one.dtype) for one in state[1:]) for state in states
-    ]
+    of_state = lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype)
+    kept_specs = [tuple(map(of_state, kept(state))) for state in states]
     read_specs = [(spec,) * cell.recurrent_inputs for cell, spec in zip(cells, specs)]
     steps = tf.shape(inputs[0])[0]
-    arrays = (specs, [] if lengths is None else kept_specs, read_specs)
-    first = [
-        (tf.cast(output, dtype), *more) for output, *more in states
-    ]  # a step reads and gives it in this dtype
-    (outputs, kept, recurrent_inputs), last = unroll(step, first, steps, arrays)
+    first = [(tf.cast(output, dtype), *more) for output, *more in states]  # in the dtype of a step's output
+    (outputs, others, recurrent_inputs), last = unroll(step, first, steps, (specs, kept_specs, read_specs))
     for read, one in zip(reads, recurrent_inputs):
         read.append(one)
     if lengths is None:
@@ -139,16 +136,14 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
     else:
         last = [
             tuple(_last(one, before, lengths) for one, before in zip((output, *more), state))
-            for output, more, state in zip(outputs, kept, states)
+            for output, more, state in zip(outputs, others, states)
         ]
     return list(zip(outputs, last))
 
 
 def _last(sequence, before, lengths):
     """What a state, (T, B, U) after each step and (B, U) before the first, is after so many steps: (B, U)."""
-    rows = tf.shape(lengths)[0]
-    at = tf.maximum(lengths - 1, 0) * rows + tf.range(rows)
-    found = tf.gather(tf.reshape(sequence, [-1, sequence.shape[-1]]), at)
+    found = _gathered(sequence, tf.maximum(lengths - 1, 0))
     return tf.where(lengths[:, None] > 0, tf.cast(found, before.dtype), before)
 
 
@@ -167,8 +162,13 @@ def turned(sequence, lengths):
     Returns:
         (T, B, E).
     """
-    steps, rows = tf.unstack(tf.shape(sequence))[:2]
-    time = tf.range(steps)[:, None]
+    time = tf.range(tf.shape(sequence)[0])[:, None]
     time = tf.where(time < lengths, lengths - 1 - time, time)  # (T, B)
-    again = lambda x: tf.gather(tf.reshape(x, [-1, sequence.shape[-1]]), time * rows + tf.range(rows))
+    again = lambda x: _gathered(x, time)
     return tf.custom_gradient(lambda x: (again(x), again))(sequence)
+
+
+def _gathered(sequence, time):
+    """Of each row the steps that are asked for: (T, B, E), (..., B) int32 -> (..., B, E)."""
+    rows = tf.shape(sequence)[1]
+    return tf.gather(tf.reshape(sequence, [-1, sequence.shape[-1]]), time * rows + tf.range(rows))
