@@ -17,7 +17,6 @@ from tf_seq2seq import cli
 from tf_seq2seq.data.vocabulary import PAD, START
 from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.generator import TextGenerator
-from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.evaluation.information import unigram_entropy
 from tf_seq2seq.evaluation.scores import corpus_bleu
 
@@ -204,17 +203,6 @@ def test_score_of_what_was_generated_is_its_log_prob(run, generator, folder):
     assert found["tokens"] == sentence.tokens[k] and found["target"] == sentence.text[k]
     assert found["log_prob"] == pytest.approx(sentence.log_probs[k], rel=1e-4)
     assert sum(found["token_log_probs"]) == pytest.approx(found["log_prob"], rel=1e-5)
-
-
-def test_export_writes_what_was_asked_for(run, generator, folder, tmp_path):
-    out = run("export", "--model", folder, "--output", tmp_path / "it", "--greedy")
-    assert out.startswith(f"{tmp_path / 'it' / '1'}: ") and " MB\n" in out
-    loaded = tf.saved_model.load(str(tmp_path / "it" / "1"))
-    parts = generator.model, generator.source_text, generator.target_text
-    text = tf.constant(SOURCES)
-    best = loaded.signatures["serving_default"](text=text)["text"]
-    assert [one.decode() for one in best.numpy()] == TextGenerator(*parts, Greedy(8))(SOURCES).best()
-    assert {*loaded.signatures} == {"serving_default", "generate", "generate_ids", "score", "encode", "step"}
 
 
 @pytest.fixture

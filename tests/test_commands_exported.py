@@ -7,10 +7,8 @@ import pytest
 from tiny_generator import SOURCES, tiny_generator
 
 from tf_seq2seq import cli
-from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.diverse_beam_search import DiverseBeamSearch
 from tf_seq2seq.export import description
-from tf_seq2seq.export.saved_model import export_saved_model
 from tf_seq2seq.serving import exported_generator
 
 DRAWS = False
@@ -43,12 +41,11 @@ def loaded_once():
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, tiny_export):
     """The generator's folder and the exported one."""
-    path = tmp_path_factory.mktemp("exported")
-    generator = tiny_generator(BeamSearch(3, "average", max_length=9, n_best=1))
-    generator.save(path / "generator")
-    return path / "generator", export_saved_model(generator, path / "export")
+    path = tmp_path_factory.mktemp("exported") / "generator"
+    tiny_generator().save(path)
+    return path, tiny_export
 
 
 @pytest.fixture

@@ -8,55 +8,42 @@ import pytest
 import tensorflow as tf
 from tiny_generator import tiny_generator
 
-from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.export import golden, saved_model, warmup
 from tf_seq2seq.export.options import NAMES
 
 
-@pytest.fixture(autouse=True)
-def _quick():
-    """As an export tries itself out: a graph that is run once is not rewritten first."""
-    with saved_model._unoptimized():
-        yield
-
-
 @pytest.fixture(scope="module")
 def generator():
-    return tiny_generator(BeamSearch(3, max_length=9))
+    return tiny_generator()
 
 
 @pytest.fixture(scope="module")
-def version(generator, tmp_path_factory):
-    return saved_model.export_saved_model(generator, tmp_path_factory.mktemp("golden") / "es_en")
+def model(tiny_export):
+    return tf.saved_model.load(str(tiny_export))
 
 
-@pytest.fixture(scope="module")
-def model(version):
-    return tf.saved_model.load(str(version))
-
-
-def test_an_export_has_requests_with_all_options_and_answers_as_it_did(version, model):
-    pairs = json.loads((version / golden.FILE).read_text(encoding="utf-8"))
+def test_an_export_has_requests_with_all_options_and_answers_as_it_did(tiny_export, model):
+    pairs = json.loads((tiny_export / golden.FILE).read_text(encoding="utf-8"))
     asked = [pair["request"]["signature_name"] for pair in pairs]
     assert asked == ["serving_default", "generate", "generate", "generate", "score"]
     for pair in pairs[1:4]:
         assert pair["request"]["inputs"].keys() == {"text", *NAMES}
         assert pair["response"]["outputs"].keys() >= {"text", "tokens", "alignments", "truncated"}
-    assert golden.check(version, model) == []
-    assert (version / warmup.FILE).stat().st_size > 1000
+    assert golden.check(tiny_export, model) == []
+    assert (tiny_export / warmup.FILE).stat().st_size > 1000
 
 
-def test_the_recorded_answers_are_the_generators(generator, version):
-    first = json.loads((version / golden.FILE).read_text(encoding="utf-8"))[0]
+def test_the_recorded_answers_are_the_generators(generator, tiny_export):
+    first = json.loads((tiny_export / golden.FILE).read_text(encoding="utf-8"))[0]
     texts, outputs = first["request"]["inputs"]["text"], first["response"]["outputs"]
     assert outputs["text"] == generator(texts).best()
     np.testing.assert_allclose(outputs["score"], generator(texts).scores[:, 0], rtol=1e-5)
 
 
-def test_differences_are_told(version, model, tmp_path):
+def test_differences_are_told(tiny_export, model, tmp_path):
     """A text, a number beyond the tolerance, a shape, an output that is gone and one that is new."""
-    pairs = json.loads((version / golden.FILE).read_text(encoding="utf-8"))[:1]
+    pairs = json.loads((tiny_export / golden.FILE).read_text(encoding="utf-8"))[:1]
     outputs = pairs[0]["response"]["outputs"]
     outputs["text"][1] += "x"
     outputs["score"][0] += 0.01
@@ -64,7 +51,7 @@ def test_differences_are_told(version, model, tmp_path):
     outputs["length"] = outputs["length"][:2]
     outputs["gone"] = outputs.pop("truncated")
     (tmp_path / "other.json").write_text(json.dumps(pairs))
-    found = golden.check(version, model, tmp_path / "other.json")
+    found = golden.check(tiny_export, model, tmp_path / "other.json")
     patterns = [
         r"request 1, serving_default, text: '.*' instead of '.*x' at \[1\], 1 of 4 differ",
         r"request 1, serving_default, score: .* at \[0\], 1 of 4 differ",
@@ -103,8 +90,8 @@ def test_numbers_are_written_shortly_and_texts_as_they_are():
     assert golden._columns({"a": np.zeros([2, 0], object)}) == {"a": [[], []]}
 
 
-def test_run_by_itself_it_prints_and_ends_with_an_exit_code(version, tmp_path, capsys, monkeypatch):
+def test_run_by_itself_it_prints_and_ends_with_an_exit_code(tiny_export, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(golden, "check", lambda folder, file=None: ["request 1: x"] if file else [])
-    assert golden.main([str(version)]) == 0
-    assert golden.main([str(version), "other.json"]) == 1
-    assert capsys.readouterr().out == f"{version} answers as it did when it was exported\nrequest 1: x\n"
+    assert golden.main([str(tiny_export)]) == 0
+    assert golden.main([str(tiny_export), "other.json"]) == 1
+    assert capsys.readouterr().out == f"{tiny_export} answers as it did when it was exported\nrequest 1: x\n"

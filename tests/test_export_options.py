@@ -16,7 +16,6 @@ from tf_seq2seq.decoding.sampling import Sampling
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.export import options
 from tf_seq2seq.export.options import DEFAULTS, NAMES, filled
-from tf_seq2seq.export.saved_model import export_saved_model
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +25,12 @@ def _seed():
 
 @pytest.fixture(scope="module")
 def generator():
-    return tiny_generator(BeamSearch(3, max_length=9))
+    return tiny_generator()
 
 
 @pytest.fixture(scope="module")
-def signatures(generator, tmp_path_factory):
-    version = export_saved_model(generator, tmp_path_factory.mktemp("export") / "it")
-    loaded = tf.saved_model.load(str(version))
+def signatures(tiny_export):
+    loaded = tf.saved_model.load(str(tiny_export))
     yield loaded.signatures
     del loaded  # its tables live as long as it does
 

@@ -1,14 +1,19 @@
-"""The other signatures of an exported model, texts that are cut, many rows, and models of other kinds."""
+"""The other signatures of a model that the command exports, texts that are cut, many rows, and models of other kinds."""
+
+import contextlib
+import io
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_generator import SOURCES, TARGETS, drawn, tiny_generator
 
+from tf_seq2seq import cli
 from tf_seq2seq.data.vocabulary import END, PAD, START
 from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.ensemble import Ensemble
 from tf_seq2seq.decoding.generator import TextGenerator
+from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.decoding.shortlist import Shortlist
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.export.options import filled
@@ -25,13 +30,19 @@ def _seed():
 
 @pytest.fixture(scope="module")
 def generator():
-    return tiny_generator(BeamSearch(1, length_penalty="none", stop="first_finished", max_length=12))
+    return tiny_generator(Greedy(12))
 
 
 @pytest.fixture(scope="module")
 def exported(generator, tmp_path_factory):
-    version = export_saved_model(generator, tmp_path_factory.mktemp("export") / "it", max_source_length=12)
-    return tf.saved_model.load(str(version)), version
+    """What was exported, its folder, and what the command said."""
+    path = tmp_path_factory.mktemp("export")
+    generator.with_strategy(BeamSearch(3, max_length=12)).save(path / "model")
+    command = ["export", "--model", path / "model", "--output", path / "it", "--greedy"]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert cli.main([str(one) for one in [*command, "--max-source-length", 12]]) == 0
+    version = path / "it" / "1"
+    return tf.saved_model.load(str(version)), version, out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +161,12 @@ def test_no_rows_are_no_answers(signatures):
     assert {value.shape[0] for value in generate(signatures, [], n_best=2).values()} == {0}
     assert {value.shape[0] for value in signatures["score"](source=none, target=none).values()} == {0}
     assert {value.shape[0] for value in signatures["encode"](text=none).values()} == {0}
+
+
+def test_the_command_says_what_it_wrote(exported):
+    loaded, version, out = exported
+    assert {*loaded.signatures} == NAMES
+    assert out.startswith(f"{version}: ") and " MB\n" in out
 
 
 def test_graphs_are_small(exported):

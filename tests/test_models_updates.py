@@ -10,7 +10,7 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.models.objectives import maximum_likelihood
 from tf_seq2seq.training.losses import SequenceCrossEntropy
 
-XLA = True
+OPTIMIZED = True
 BATCH = batteries.batch(7, 6, 5, seed=1)
 
 

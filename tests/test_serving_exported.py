@@ -10,33 +10,41 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from served import ask
-from tiny_generator import SOURCES, TARGETS, tiny_generator
+from tiny_generator import LENGTH, SEARCH, SOURCES, TARGETS, tiny_generator
 
-from tf_seq2seq.decoding.beam_search import BeamSearch
+from tf_seq2seq.export.description import options_of
 from tf_seq2seq.export.options import DEFAULTS
-from tf_seq2seq.export.saved_model import export_saved_model
 from tf_seq2seq.serving import errors
 from tf_seq2seq.serving.client import Client
 
 DRAWS = False
 
-NAME = "es_en"
-LENGTH = 9  # tokens
+NAME = "tiny_export"
+OWN = options_of(SEARCH)
 TEXTS = [*SOURCES, "", "un ñandú 🙂", "\x00 gato", "el " * 60]
 
 
 @pytest.fixture(scope="module")
 def generator():
-    return tiny_generator(BeamSearch(2, max_length=LENGTH))
+    return tiny_generator()
 
 
 @pytest.fixture(scope="module")
-def url(generator, tmp_path_factory):
+def url(tiny_export):
     """Where the command serves the export; in the end it is interrupted and says nothing but that it stopped."""
-    path = tmp_path_factory.mktemp("export") / NAME
-    export_saved_model(generator, path)
     process = subprocess.Popen(
-        [sys.executable, "-m", "tf_seq2seq", "serve", "--model", path, "--port", "0", "--max-rows", "64"],
+        [
+            sys.executable,
+            "-m",
+            "tf_seq2seq",
+            "serve",
+            "--model",
+            tiny_export.parent,
+            "--port",
+            "0",
+            "--max-rows",
+            "64",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -61,7 +69,7 @@ def client(url):
 
 
 def test_answers_are_those_of_the_generator(client, generator):
-    found = client.generate(TEXTS, beam_size=2, max_length=LENGTH)
+    found = client.generate(TEXTS, **OWN)
     expected = generator(TEXTS).sentences()
     assert [one.text[0] for one in found] == [one.text[0] for one in expected]
     assert [one.truncated for one in found] == [False] * (len(TEXTS) - 1) + [True]
@@ -172,7 +180,7 @@ def test_the_page_answers_in_a_browser(client, url, tmp_path):
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
     command += ["--virtual-time-budget=20000", "--dump-dom", f"{url}/#{text}"]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-    [found] = client.generate([text], beam_size=2, n_best=2, max_length=LENGTH)
+    [found] = client.generate([text], **OWN | {"n_best": 3})
     assert re.findall(r'<b dir="auto">(.*?)</b>', dom) == [one or "(nothing)" for one in found.text]
     pairs = re.findall(r'<td title="(.*?) looks at (.*?): (\d+)%"', dom)
     assert len(pairs) == len(found.tokens[0]) * len(found.source_tokens)

@@ -16,7 +16,7 @@ from tf_seq2seq.training.checkpoint_files import read_checkpoint, write_checkpoi
 from tf_seq2seq.training.checkpoints import BestModel, Resume
 from tf_seq2seq.training.states import restore_variables, variable_arrays
 
-XLA = True
+OPTIMIZED = True
 
 
 @keras.saving.register_keras_serializable("tests")

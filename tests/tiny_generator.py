@@ -4,10 +4,13 @@ import numpy as np
 
 from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.data.vocabulary import END
+from tf_seq2seq.decoding.beam_search import BeamSearch
 from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.models import zoo
 
 SOURCES = ["el gato duerme", "la casa grande", "un perro y un gato", "¿dónde está la casa?", "el perro come"]
+LENGTH = 9  # tokens
+SEARCH = BeamSearch(3, "average", max_length=LENGTH, n_best=1)
 TARGETS = ["the cat sleeps", "the big house", "a dog and a cat", "where is the house?", "the dog eats"]
 
 
@@ -19,8 +22,8 @@ def drawn(random, weight):
     )
 
 
-def tiny_generator(strategy, seed=3):
-    """A `TextGenerator` from Spanish words to English words."""
+def tiny_generator(strategy=SEARCH, seed=3):
+    """A `TextGenerator` from Spanish words to English words; that of the defaults is exported by `tiny_export`."""
     source, target = (TextProcessor.fit(side, "words", max_length=40) for side in (SOURCES, TARGETS))
     model = zoo.luong2015(
         source.vocab_size, target.vocab_size, units=8, depth=1, embedding_size=6, dropout=0.0

@@ -235,6 +235,7 @@ def _with_end(rows):
     ends = tf.RaggedTensor.from_row_lengths(
         tf.fill([tf.math.count_nonzero(last != END)], tf.constant(END, rows.dtype)),
         tf.cast(last != END, tf.int64),
+        validate=False,
     )
     return tf.concat([rows.with_row_splits_dtype(tf.int64), ends], axis=1)
 
@@ -298,7 +299,7 @@ def _cut(sides, bucket, shuffle, batch_size, batch_tokens):
         order = tf.argsort(lengths * widest + sources, stable=True)
         order = tf.cast(order, tf.int64)
     starts = _starts(tf.gather(lengths, order), batch_size, batch_tokens)
-    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts) for side in sides]
+    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts, validate=False) for side in sides]
     if bucket and shuffle:
         places = tf.argsort(tf.gather(order, starts))
         groups = [tf.gather(side, places) for side in groups]

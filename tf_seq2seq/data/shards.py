@@ -236,7 +236,7 @@ def _sides(record):
     def side(name):
         lengths = _unpacked(found[f"{name}_lengths"], found["pairs"])
         ids = _unpacked(found[name], tf.cast(tf.reduce_sum(lengths), tf.int64))
-        return tf.RaggedTensor.from_row_lengths(ids, tf.cast(lengths, tf.int64))
+        return tf.RaggedTensor.from_row_lengths(ids, tf.cast(lengths, tf.int64), validate=False)
 
     return side("source"), side("target")
 

@@ -1,11 +1,13 @@
 """The training loop of a decoder whose attention must be computed step by step: input feeding, or before the cells.
 
-It computes what `AttentionWrapper.step` in a loop computes, with all that can stand outside of the loop taken out: the
-projection of the inputs before it, and after it the gradients of the kernels, and of keys and values where energies are
-their product with the query (`loop_products`). What is left inside are the products that need the step before.
+It computes what `AttentionWrapper.step` in a loop computes, with all that can stand outside of the loop taken out. The
+projection of the inputs stands before it. After it stand, of an attention before the cells, whatever no query reads: the
+readout and, where the query is the bottom layer's (GNMT), the layers above; and the gradients of the kernels, and of keys
+and values where energies are their product with the query (`loop_products`). What is left inside are the products that
+need the step before.
 
 Shapes: **T** steps, **N** rows, **S** source length, **E** input size, **X** size of what joins the inputs at a step
-(attentional vector or context), **U** units, **G** size of a cell's projected input, **D** output size.
+(attentional vector or context), **C** context size, **U** units, **G** size of a cell's projected input, **D** output size.
 """
 
 import tensorflow as tf
@@ -30,52 +32,93 @@ def attention_loop(wrapper, inputs, state, memory, noise, training=False):
         outputs (N, T, D) in the inputs' dtype; the last state; alignments (N, T, S) float32, or None.
     """
     inputs = swap_time(inputs)  # (N, T, E) -> (T, N, E)
-    layers = [
-        _Layer(cell, inputs if number == 0 else None, inputs, training)
-        for number, cell in enumerate(wrapper.cells.cells)
-    ]
+    run = _looking_before if wrapper.position == "before" else _feeding
+    outputs, state, alignments = run(wrapper, inputs, state, memory, noise, training)
+    return swap_time(outputs), state, swap_time(alignments) if wrapper.attention.reads_query else None
+
+
+def _looking_before(wrapper, inputs, state, memory, noise, training):
+    """Attention before the cells: the query is the state of the last layer in the loop."""
+    cells = wrapper.cells.cells[:1] if wrapper.every_layer else wrapper.cells.cells
+    layers = _layers(cells, inputs, training)
     attention = _Attention(wrapper.attention, memory, inputs)
-    readout = _Readout(wrapper, inputs)
-    parts = [*layers, attention, readout]
-    at = time_slices(([part.known for part in parts], noise))
+    at = time_slices(([layer.known for layer in layers], attention.known, noise[: len(cells) - 1]))
 
     def step(time, state):
-        (*known, sources, read_out), noise = at(time)
-        before = wrapper.position == "before"
-        if before:
-            query = tf.cast(state["cells"][wrapper.query_layer][0], inputs.dtype)
-            context, alignments, carried, looked = attention.step(query, sources, state["attention"])
-        joined = context if before else tf.cast(state["fed"], inputs.dtype)
-        hidden, cells, moved = _through(wrapper, layers, known, joined, state["cells"], noise)
-        if not before:
-            context, alignments, carried, looked = attention.step(hidden, sources, state["attention"])
+        known, sources, dropped = at(time)
+        query = tf.cast(state["cells"][-1][0], inputs.dtype)
+        context, alignments, carried, looked = attention.step(query, sources, state["attention"])
+        hidden, moved, kept = _through(wrapper.cells, layers, known, context, state["cells"], dropped)
+        return (hidden, context, alignments, _without_gradient((kept, looked))), {
+            "cells": moved,
+            "attention": carried,
+        }
+
+    specs = (
+        tf.TensorSpec([None, cells[-1].units], inputs.dtype),
+        tf.TensorSpec([None, wrapper.attention.memory_size], inputs.dtype),
+        tf.TensorSpec([None, None], tf.float32),
+        ([layer.specs for layer in layers], attention.specs),
+    )
+    looped = {"cells": state["cells"][: len(cells)], "attention": state["attention"]}
+    (hidden, context, alignments, kept), looped = unroll(step, looped, tf.shape(inputs)[0], specs)
+    _keep([*layers, attention], [*kept[0], kept[1]])
+    moved = (*looped["cells"], *state["cells"][len(cells) :])
+    hidden, moved = wrapper.cells.sequence(hidden, moved, noise, context, training, first=len(cells))
+    outputs = wrapper.read_out(context, hidden, inputs)
+    return outputs, {**state, "cells": moved, "attention": looped["attention"]}, alignments
+
+
+def _feeding(wrapper, inputs, state, memory, noise, training):
+    """Input feeding: the readout of a step joins the inputs of the next."""
+    layers = _layers(wrapper.cells.cells, inputs, training)
+    attention = _Attention(wrapper.attention, memory, inputs)
+    readout = _Readout(wrapper, inputs)
+    at = time_slices(([layer.known for layer in layers], attention.known, readout.known, noise))
+
+    def step(time, state):
+        known, sources, read_out, dropped = at(time)
+        fed = tf.cast(state["fed"], inputs.dtype)
+        hidden, moved, kept = _through(wrapper.cells, layers, known, fed, state["cells"], dropped)
+        context, alignments, carried, looked = attention.step(hidden, sources, state["attention"])
         output, read = readout.step(context, hidden, read_out)
-        after = {**state, "cells": cells, "attention": carried}
-        if wrapper.input_feeding:
-            after["fed"] = tf.cast(output, state["fed"].dtype)
-        kept = tf.nest.map_structure(tf.stop_gradient, [*moved, looked, read])
-        return (output, () if alignments is None else alignments, kept), after
+        after = {"cells": moved, "attention": carried, "fed": tf.cast(output, state["fed"].dtype)}
+        alignments = () if alignments is None else alignments
+        return (output, alignments, _without_gradient((kept, looked, read))), after
 
     specs = (
         tf.TensorSpec([None, wrapper.readout_size], inputs.dtype),
         tf.TensorSpec([None, None], tf.float32) if wrapper.attention.reads_query else (),
-        [part.specs for part in parts],
+        ([layer.specs for layer in layers], attention.specs, readout.specs),
     )
     (outputs, alignments, kept), state = unroll(step, state, tf.shape(inputs)[0], specs)
-    for part, sequences in zip(parts, kept):
-        part.kept = sequences
-    return swap_time(outputs), state, swap_time(alignments) if wrapper.attention.reads_query else None
+    _keep([*layers, attention, readout], [*kept[0], *kept[1:]])
+    return outputs, state, alignments
 
 
-def _through(wrapper, layers, known, joined, states, noise):
-    """All cells once: output (N, U), states, and what each layer's kernels read."""
-    context, new, kept, below = joined if wrapper.every_layer else None, [], [], None
-    for number, (layer, state) in enumerate(zip(layers, states)):
+def _layers(cells, inputs, training):
+    """The cells of a loop; what goes into the lowest is known in part."""
+    return [_Layer(cell, None if number else inputs, inputs, training) for number, cell in enumerate(cells)]
+
+
+def _without_gradient(nest):
+    return tf.nest.map_structure(tf.stop_gradient, nest)
+
+
+def _keep(parts, sequences):
+    """Gives each part what its gradients read of all steps."""
+    for part, sequence in zip(parts, sequences, strict=True):
+        part.kept = sequence
+
+
+def _through(cells, layers, known, joined, states, noise):
+    """The cells of a loop once: output (N, U), states, and what each layer's kernels read."""
+    new, kept, below = [], [], None
+    for number, (layer, state) in enumerate(zip(layers, states, strict=True)):
         if number:
-            below = below * noise[number - 1] if noise else below
-            joined = below if context is None else tf.concat([below, context], axis=-1)
+            joined = below = below * noise[number - 1] if noise else below
         output, state, read = layer.step(joined, known[number], state)
-        below = output + below if number and wrapper.cells.residual(number) else output
+        below = output + below if number and cells.residual(number) else output
         new.append(state)
         kept.append(read)
     return below, tuple(new), kept
@@ -142,12 +185,10 @@ def _outer(one, other):
 
 
 class _Readout:
-    """The wrapper's readout; what it reads of the inputs is known before the loop."""
+    """The wrapper's readout in a loop; what it reads of the inputs is known before."""
 
     def __init__(self, wrapper, inputs):
-        self.wrapper, self.known, self.specs, self.kept = wrapper, (), (), ()
-        if not wrapper.readout:
-            return
+        self.wrapper = wrapper
         kernel, bias = tf.cast(wrapper.readout_kernel, inputs.dtype), wrapper.readout_bias
         rest = kernel
         if wrapper.readout == "maxout":
@@ -160,7 +201,5 @@ class _Readout:
         self.specs = tf.TensorSpec([None, rest.shape[0]], inputs.dtype)
 
     def step(self, context, hidden, known):
-        if not self.wrapper.readout:
-            return hidden, ()
         joined = tf.concat([context, hidden], axis=-1)
         return self.wrapper.activated(known + self.product(joined)), joined

@@ -27,8 +27,8 @@ class AttentionWrapper(keras.layers.Layer):
         h_t = cells([x_t; c_t])             c_t joins every layer's input with `every_layer`
         o_t = maxout(U h_t + V x_t + C c_t) readout "maxout", pairs; or h_t itself, readout None
 
-    `sequence` is vectorised over time wherever no step needs the attention of the step before it; otherwise it is
-    `step` in a loop. Both give the same.
+    `sequence` is vectorised over time wherever no step needs the attention of the step before it; otherwise it has a loop
+    of as little as does (`attention_loop`). Both give the same as `step`.
 
     >>> from tf_seq2seq.layers.attention import DotAttention
     >>> from tf_seq2seq.layers.cells import LSTMCell
@@ -195,7 +195,7 @@ class AttentionWrapper(keras.layers.Layer):
         fed = [tf.cast(state["fed"], inputs.dtype)] if self.input_feeding else []
         query, cells = self.cells.step(tf.concat([inputs, *fed], axis=-1), state["cells"], noise)
         context, alignments, carried = self.attention.attend(query, memory, state["attention"])
-        output = self._read_out(context, query, inputs)
+        output = self.read_out(context, query, inputs)
         state = {**state, "cells": cells, "attention": carried}
         if self.input_feeding:
             state["fed"] = tf.cast(output, state["fed"].dtype)
@@ -206,10 +206,11 @@ class AttentionWrapper(keras.layers.Layer):
         context, alignments, carried = self.attention.attend(query, memory, state["attention"])
         joined = tf.concat([inputs, context], axis=-1)
         hidden, cells = self.cells.step(joined, state["cells"], noise, context if self.every_layer else None)
-        output = self._read_out(context, hidden, inputs)
+        output = self.read_out(context, hidden, inputs)
         return output, {**state, "cells": cells, "attention": carried}, alignments
 
-    def _read_out(self, context, hidden, inputs):
+    def read_out(self, context, hidden, inputs):
+        """The output (..., D) of context (..., C), the cells' output (..., U) and inputs (..., E)."""
         if not self.readout:
             return hidden
         joined = [context, hidden, inputs] if self.readout == "maxout" else [context, hidden]
@@ -239,24 +240,24 @@ class AttentionWrapper(keras.layers.Layer):
             return outputs, {**state, "cells": cells}, None
         if self.position == "after" and not self.input_feeding:
             return self._sequence_after(inputs, state, memory, noise, training)
-        if not self.attention.reads_query and not self.every_layer and self.position == "before":
+        if not self.attention.reads_query and self.position == "before":
             return self._sequence_before(inputs, state, memory, noise, training)
         return attention_loop(self, inputs, state, memory, noise, training)
 
-    def _run_cells(self, inputs, state, noise, training):
-        outputs, cells = self.cells.sequence(
-            swap_time(inputs), state["cells"], noise=noise, training=training
-        )
+    def _run_cells(self, inputs, state, noise, training, context=None):
+        context = None if context is None else swap_time(context)
+        outputs, cells = self.cells.sequence(swap_time(inputs), state["cells"], noise, context, training)
         return swap_time(outputs), cells
 
     def _sequence_after(self, inputs, state, memory, noise, training):
         queries, cells = self._run_cells(inputs, state, noise, training)
         context, alignments, carried = self.attention.attend(queries, memory, state["attention"])
-        outputs = self._read_out(context, queries, inputs)
+        outputs = self.read_out(context, queries, inputs)
         return outputs, {**state, "cells": cells, "attention": carried}, alignments
 
     def _sequence_before(self, inputs, state, memory, noise, training):
         context, alignments, carried = self.attention.attend(inputs, memory, state["attention"])
-        hidden, cells = self._run_cells(tf.concat([inputs, context], axis=-1), state, noise, training)
-        outputs = self._read_out(context, hidden, inputs)
+        joined = tf.concat([inputs, context], axis=-1)
+        hidden, cells = self._run_cells(joined, state, noise, training, context if self.every_layer else None)
+        outputs = self.read_out(context, hidden, inputs)
         return outputs, {**state, "cells": cells, "attention": carried}, alignments

@@ -136,24 +136,28 @@ class StackedCells(keras.layers.Layer):
 
         return self._through(run, inputs, state, noise, context)
 
-    def sequence(self, inputs, state, noise=(), training=False):
+    def sequence(self, inputs, state, noise=(), context=None, training=False, first=0):
         """Runs each layer over the whole sequence, the bottom first; equal to `step` in a loop.
 
         Args:
             inputs: (T, N, E) floating.
             state: the state to start from.
             noise: from `noise`.
+            context: (T, N, C) or None, joined to the inputs of every layer above the bottom.
             training: whether recurrent dropout drops anything.
+            first: number of the layer that `inputs` go into; those below are not run.
 
         Returns:
-            outputs (T, N, U) in the inputs' dtype, and the last state.
+            outputs (T, N, U) in the inputs' dtype, and the last state, of the layers below `first` as it came.
         """
         run = lambda cell, x, state: run_cell(cell, x, state, training=training)
-        return self._through(run, inputs, state, noise)
+        return self._through(run, inputs, state, noise, context, first)
 
-    def _through(self, run, inputs, state, noise, context=None):
-        states = []
+    def _through(self, run, inputs, state, noise, context=None, first=0):
+        states = [*state[:first]]
         for number, (cell, before) in enumerate(zip(self.cells, state, strict=True)):
+            if number < first:
+                continue
             if number and noise:
                 inputs = inputs * noise[number - 1]
             joined = inputs if context is None or not number else tf.concat([inputs, context], axis=-1)

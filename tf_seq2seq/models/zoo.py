@@ -191,11 +191,14 @@ def gnmt(
     dropout=0.2,
     residual_from=2,
     copied_state=False,
+    readout=None,
+    tied=False,
     **options,
 ):
     """Deep residual LSTMs, the lowest encoder layer bidirectional, the context read by every decoder layer.
 
-    The paper's: 8 layers of 1024. On a small corpus it learns sooner with ``residual_from=1, copied_state=True``.
+    The paper's: 8 layers of 1024. On a small corpus it learns sooner with ``residual_from=1, copied_state=True,
+    readout="attentional"``.
 
     >>> gnmt(100, 120, units=8, depth=3).encoder.bidirectional
     'first'
@@ -203,6 +206,10 @@ def gnmt(
     Args: as in `plain`, and
         residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output.
         copied_state: whether the decoder starts from the encoder's last states; the paper's starts from zeros.
+        readout: None, as in the paper, where the projection reads the top layer alone; "attentional" or "maxout" for one
+            that reads the context, too.
+        tied: whether the projection is the target embeddings' transpose (the paper's is not); needs a readout, which is
+            then as long as an embedding.
 
     Returns: A `Seq2Seq`.
 
@@ -221,7 +228,9 @@ def gnmt(
         target_vocab_size,
         attention=AdditiveAttention(units),
         position="before",
-        readout=None,
+        readout=readout,
+        readout_size=embedding_size if tied else None,
+        tied=tied,
         every_layer=True,
         bridge=CopyBridge() if copied_state else ZeroBridge(),
         **sizes,
