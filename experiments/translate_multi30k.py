@@ -51,16 +51,18 @@ class Recipe:
     learning_rate: float = 3e-3  # after the warm-up; it falls to zero with the clock
     warmup_steps: int = 300
     average: float | None = None  # momentum of the moving average of the weights
+    attention: str | None = None  # a class of the package; None for the network's own
     more: tuple = ()  # options of the network
 
 
 LUONG = (("bidirectional", True), ("tied", True), ("input_feeding", True))
+GNMT = (("residual_from", 1), ("copied_state", True), ("readout", "attentional"), ("tied", True))
 MODELS = {
     "plain": Recipe("plain"),
     "cho": Recipe("cho2014"),
     "bahdanau": Recipe("bahdanau2015"),
     "luong": Recipe("luong2015", more=LUONG),
-    "gnmt": Recipe("gnmt", depth=2, more=(("residual_from", 1), ("copied_state", True))),
+    "gnmt": Recipe("gnmt", depth=2, units=384, attention="GeneralAttention", more=GNMT),
     "best": Recipe("luong2015", more=(*LUONG[:2], ("input_feeding", False)), average=0.999),
 }
 BEAMS = (1, 5, 8)
@@ -114,6 +116,8 @@ def texts(recipe, pairs):
 def build(recipe, source_text, target_text):
     options = ["units", "embedding_size", "depth", "dropout", "recurrent_dropout", "variational"]
     options = {name: getattr(recipe, name) for name in options} | dict(recipe.more)
+    if recipe.attention:
+        options["attention"] = getattr(s2s, recipe.attention)()
     model = getattr(s2s, recipe.network)(source_text.vocab_size, target_text.vocab_size, **options)
     averaging = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     model.compile(

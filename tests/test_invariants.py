@@ -178,16 +178,19 @@ def test_a_row_is_the_same_alone_and_in_any_order(name):
         np.testing.assert_allclose(some, logits[rows], **CLOSE)
 
 
-@pytest.mark.parametrize("strategy", batteries.STRATEGIES)
-@pytest.mark.parametrize("name", batteries.ZOO)
+SEARCHED = [(name, strategy) for name in batteries.ZOO for strategy in batteries.STRATEGIES]
+
+
+@pytest.mark.parametrize(
+    "name, strategy", [pair for pair in SEARCHED if pair[0] in ("plain", "luong2015") or pair[1] == "beam"]
+)
 def test_neither_padding_nor_company_changes_a_hypothesis(name, strategy):
     model, strategy = batteries.searchable(name), batteries.STRATEGIES[strategy]()
     source_ids = batteries.batch(rows=6)[0]["source_ids"]
     found = batteries.search(strategy, model, source_ids)
     assert len({ids.tobytes() for ids in found.ids[:, 0].numpy()}) > 1, "the sources make no difference"
     order = [3, 0, 5, 1]
-    same_hypotheses(found, batteries.search(strategy, model, batteries.padded(source_ids, 3)), [*range(6)])
-    same_hypotheses(found, batteries.search(strategy, model, source_ids[order]), order)
+    same_hypotheses(found, batteries.search(strategy, model, batteries.padded(source_ids[order], 3)), order)
     same_hypotheses(found, batteries.search(strategy, model, source_ids[4:5]), [4])
 
 
@@ -223,16 +226,17 @@ def test_graph_equals_eager_at_any_length(name):
 # Precision
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", batteries.ZOO)
-def test_three_steps_in_each_precision(name, policy):
+@pytest.mark.parametrize(
+    "name, policy", [*itertools.product(batteries.ZOO, POLICIES[1:]), ("luong2015", "float32")]
+)
+def test_two_steps_in_each_precision(name, policy):
     """Variables stay float32, nothing becomes NaN, and what search sees is float32."""
     keras.config.set_dtype_policy(policy)
     model = batteries.ZOO[name](dropout=0.2)
     eager(model, loss=SequenceCrossEntropy(0.1)).log_gradient_norm = True
     inputs, labels = batteries.batch()
-    losses = [model.train_on_batch(inputs, labels, return_dict=True)["loss"] for _ in range(3)]
-    assert np.isfinite(losses).all() and len(set(map(float, losses))) == 3
+    losses = [model.train_on_batch(inputs, labels, return_dict=True)["loss"] for _ in range(2)]
+    assert np.isfinite(losses).all() and losses[0] != losses[1]
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
     assert all(np.isfinite(weight).all() for weight in model.trainable_weights)
     assert model(inputs).dtype == tf.float32
@@ -270,7 +274,7 @@ def test_a_configuration_makes_the_same_again(title):
         assert repr(given) == before, "from_config changed what it was given"
 
 
-@pytest.mark.parametrize("name", [*batteries.ZOO, *itertools.islice(batteries.DECODERS, 1, None, 6)])
+@pytest.mark.parametrize("name", [*batteries.ZOO, *itertools.islice(batteries.DECODERS, 1, None, 11)])
 def test_a_saved_model_gives_the_same_logits_and_trains_on(name, tmp_path):
     model = batteries.ZOO[name]() if name in batteries.ZOO else batteries.seq2seq(name)
     model.compile(keras.optimizers.Adam(0.01), loss=SequenceCrossEntropy(0.1), run_eagerly=True)

@@ -153,6 +153,7 @@ def test_attention_maps_are_pictures_of_the_samples(run, events):
 
 def test_the_saved_generator_and_the_checkpoint_are_of_this_training(run):
     folder, generator, history, _ = run
+    assert "gradient_norm" in history and "val_gradient_norm" not in history
     best = TextGenerator.load(folder / "best")
     if np.argmax(history["val_bleu"]) == 1:
         sources = [source for source, _ in PAIRS]

@@ -209,7 +209,7 @@ def _perceptron(query, keys, kernel):
 
     def gradient(upstream):
         again = hidden()
-        inner = upstream[..., None] * kernel * (1 - again * again)
+        inner = tf.raw_ops.TanhGrad(y=again, dy=upstream[..., None] * kernel)
         d_kernel = tf.reshape(again, [-1, tf.shape(kernel)[0]])
         d_kernel = tf.linalg.matvec(d_kernel, tf.reshape(upstream, [-1]), transpose_a=True)
         return tf.reduce_sum(inner, axis=2), tf.reduce_sum(inner, axis=1), d_kernel

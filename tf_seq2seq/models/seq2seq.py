@@ -272,7 +272,9 @@ class Seq2Seq(keras.Model):
         data = with_a_column(data) if tf.distribute.has_strategy() else data
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         self.compute_loss(x, y, sample_weight=sample_weight, training=False)
-        return step_logs(self.get_metrics_result())
+        logs = self.get_metrics_result()
+        logs.pop("gradient_norm", None)  # there is none
+        return step_logs(logs)
 
     def get_metrics_result(self):
         """The logs so far, as Keras asks for them after every step and at an epoch's end."""

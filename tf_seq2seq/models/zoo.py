@@ -189,6 +189,7 @@ def gnmt(
     depth=8,
     embedding_size=None,
     dropout=0.2,
+    attention=None,
     residual_from=2,
     copied_state=False,
     readout=None,
@@ -204,6 +205,7 @@ def gnmt(
     'first'
 
     Args: as in `plain`, and
+        attention: an attention layer; None for `AdditiveAttention`.
         residual_from: number of the lowest layer (0 is the bottom) that adds its input to its output.
         copied_state: whether the decoder starts from the encoder's last states; the paper's starts from zeros.
         readout: None, as in the paper, where the projection reads the top layer alone; "attentional" or "maxout" for one
@@ -226,7 +228,7 @@ def gnmt(
     encoder = RNNEncoder(source_vocab_size, bidirectional="first", **sizes)
     decoder = RNNDecoder(
         target_vocab_size,
-        attention=AdditiveAttention(units),
+        attention=attention or AdditiveAttention(units),
         position="before",
         readout=readout,
         readout_size=embedding_size if tied else None,
