@@ -45,6 +45,16 @@ def tiny_export(tmp_path_factory):
     return folder / "tiny_export" / "1"
 
 
+@pytest.fixture
+def eagerly():
+    """Functions run without being traced, which takes ten times as long: for those that are called once."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _plain_graphs():
     """Graphs run as they were traced: rewriting them first takes a fifth of all tests' time and saves less."""

@@ -11,6 +11,8 @@ from tf_seq2seq.decoding.diverse_beam_search import DiverseBeamSearch
 from tf_seq2seq.export import description
 from tf_seq2seq.serving import exported_generator
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 DRAWS = False
 
 LINES = [*SOURCES, "", "gato", "un ñandú come la casa"]

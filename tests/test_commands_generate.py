@@ -20,6 +20,8 @@ from tf_seq2seq.decoding.greedy import Greedy
 from tf_seq2seq.decoding.shortlist import Shortlist
 from tf_seq2seq.evaluation.invariance import Invariance, InvarianceFault, InvarianceRun
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 LINES = [*SOURCES, "", "el gato come"]
 load = TextGenerator.load
 

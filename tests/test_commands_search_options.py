@@ -24,6 +24,8 @@ from tf_seq2seq.decoding.sampling import Sampling
 from tf_seq2seq.decoding.stochastic_beam_search import StochasticBeamSearch
 from tf_seq2seq.decoding.trie import Trie
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 TEXT = TextProcessor.fit([*TARGETS, "so , it is - it isn't well-known ."], "words")
 ID = TEXT.vocabulary.id
 BEAM = {"beam_size": 3, "length_penalty": LengthPenalty("gnmt"), "max_length": 8, "n_best": 3}

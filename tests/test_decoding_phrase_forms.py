@@ -65,7 +65,7 @@ def test_forms_that_are_too_long_are_left_out():
 @pytest.mark.parametrize(
     "strategy", [BeamSearch(4, max_length=9), Sampling(3, max_length=9)], ids=["beam", "samples"]
 )
-def test_a_text_has_bans_of_its_own(strategy):
+def test_a_text_has_bans_of_its_own(strategy, eagerly):
     generator = tiny_generator(strategy)
     texts, banned = SOURCES[:3], [["house"], [], ["and", "dog"]]
     found = generator(texts, banned=banned)

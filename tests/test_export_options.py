@@ -17,6 +17,8 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.export import options
 from tf_seq2seq.export.options import DEFAULTS, NAMES, filled
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture(autouse=True)
 def _seed():
