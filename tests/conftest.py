@@ -57,28 +57,28 @@ def eagerly():
 
 @pytest.fixture(autouse=True, scope="session")
 def _plain_graphs():
-    """Graphs run as they were traced: rewriting them first takes a fifth of all tests' time and saves less."""
-    _rewrite_graphs(False)
+    """Graphs run as they were traced, updates of weights uncompiled: what it takes to make them faster takes longer."""
+    _optimize(False)
 
 
-@pytest.fixture(autouse=True)
-def _as_in_use(request, monkeypatch):
-    """A module that says ``OPTIMIZED = True``, and tests marked `learning`, have graphs rewritten and updates compiled.
-
-    Compiling the updates of weights with XLA takes a second for each model.
-    """
-    if getattr(request.module, "OPTIMIZED", False) or request.node.get_closest_marker("learning"):
-        _rewrite_graphs(True)
-        yield
-        _rewrite_graphs(False)
-    else:
-        from tf_seq2seq.models.seq2seq import Seq2Seq
-
-        monkeypatch.setattr(Seq2Seq, "jit_update", False)
-        yield
+@pytest.fixture
+def optimized():
+    """Graphs are rewritten and updates compiled, as in use. Tests marked `learning` have this without saying so."""
+    _optimize(True)
+    yield
+    _optimize(False)
 
 
-def _rewrite_graphs(whether):
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("learning"):
+            item.fixturenames.append("optimized")
+
+
+def _optimize(whether):
     import tensorflow as tf
 
+    from tf_seq2seq.models.seq2seq import Seq2Seq
+
+    Seq2Seq.jit_update = whether
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not whether})

@@ -68,7 +68,7 @@ def run(script, corpus, tmp_path, monkeypatch):
     return call
 
 
-def test_recipe_gives_a_result_with_all_its_fields(run, tmp_path):
+def test_recipe_gives_a_result_with_all_its_fields(run, tmp_path, optimized):
     """`best` has a moving average and tied vectors."""
     result = run("--model", "best", "--minutes", "0.1")
     asked = {"pair", "model", "parameters", "seed", "minutes", "val_bleu_lc", "test_bleu_lc", "test_bleu_13a"}

@@ -11,7 +11,6 @@ from tf_seq2seq.models import zoo
 from tf_seq2seq.training.averaging import MovingAverage, WeightHistory, average_weights, averaged
 from tf_seq2seq.training.checkpoints import BestModel
 
-OPTIMIZED = True
 RNG = np.random.default_rng(4)
 IDS = tf.ragged.constant([RNG.integers(4, 20, RNG.integers(2, 6)) for _ in range(24)], dtype=tf.int32)
 SENTENCES = batches(tf.data.Dataset.from_tensor_slices((IDS, IDS)), batch_size=8, shuffle=False)

@@ -16,8 +16,6 @@ from tf_seq2seq.training.checkpoint_files import read_checkpoint, write_checkpoi
 from tf_seq2seq.training.checkpoints import BestModel, Resume
 from tf_seq2seq.training.states import restore_variables, variable_arrays
 
-OPTIMIZED = True
-
 
 @keras.saving.register_keras_serializable("tests")
 class Careful(keras.Sequential):
@@ -96,7 +94,7 @@ def assert_same(one, other):
 
 
 @pytest.mark.survival
-def test_a_training_cut_off_anywhere_is_what_it_would_have_been(tmp_path):
+def test_a_training_cut_off_anywhere_is_what_it_would_have_been(tmp_path, optimized):
     whole = trained([], tmp_path / "whole", make_data)
     cuts = [Cut(7), Cut(epoch=0), Cut(32)]
     assert_same(whole, trained(cuts, tmp_path / "cut", make_data))
@@ -112,7 +110,7 @@ def test_it_finds_its_place_in_cached_and_transformed_data(tmp_path):
     assert_same(whole, trained([Cut(14)], tmp_path / "cut", data, epochs=2))
 
 
-def test_a_checkpoint_at_the_last_batch_of_an_epoch(tmp_path):
+def test_a_checkpoint_at_the_last_batch_of_an_epoch(tmp_path, optimized):
     data = lambda: make_data().take(6)
     whole = trained([], tmp_path / "whole", data, epochs=2, every=1)
     assert_same(whole, trained([Cut(epoch=0)], tmp_path / "cut", data, epochs=2, every=1))
