@@ -98,15 +98,13 @@ def test_buckets_are_tight_full_and_in_random_order_and_company(cache):
     assert not companies[0] & companies[1]
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_a_seed_fixes_the_order_and_each_epoch_has_another(cache):
-    options = {"batch_size": 32, "cache": cache}
-    dataset = batches(STRINGS, TEXT, TEXT, seed=3, **options)
+def test_a_seed_fixes_the_order_and_each_epoch_has_another():
+    dataset = batches(STRINGS, TEXT, TEXT, seed=3, batch_size=32)
     first, second = texts(made(dataset)), texts(made(dataset))
-    again = batches(STRINGS, TEXT, TEXT, seed=3, **options)
+    again = batches(STRINGS, TEXT, TEXT, seed=3, batch_size=32)
     assert (first, second) == (texts(made(again)), texts(made(again)))
     assert first != second
-    assert first != texts(made(batches(STRINGS, TEXT, TEXT, seed=4, **options)))
+    assert first != texts(made(batches(STRINGS, TEXT, TEXT, seed=4, batch_size=32)))
 
 
 def test_a_long_pair_is_dropped_on_request_and_otherwise_a_batch_of_its_own():
@@ -197,12 +195,11 @@ def test_an_epoch_is_a_function_of_seed_and_number_only(options):
         dataset.position.epoch = start
         return [[*dataset.as_numpy_iterator()] for _ in range(count)]
 
-    whole = epochs(0, 4)
+    whole = epochs(0, 3)
     tf.random.set_seed(99)  # the program's own seed has no say
-    later = epochs(2, 2)
-    for one, other in zip(whole[2:], later, strict=True):
-        for left, right in zip(one, other, strict=True):
-            tf.nest.map_structure(np.testing.assert_array_equal, left, right)
+    [later] = epochs(2, 1)
+    for left, right in zip(whole[2], later, strict=True):
+        tf.nest.map_structure(np.testing.assert_array_equal, left, right)
     assert whole[0][0][0]["source_ids"].tolist() != whole[1][0][0]["source_ids"].tolist()
     if "noise" in options:
         seeds = {tuple(batch[0]["seed"][0]) for epoch in whole for batch in epoch}

@@ -148,16 +148,18 @@ def test_alignments_are_finite_in_float16(kind, scale):
 
 
 @pytest.mark.parametrize("name", ANY)
-def test_more_padding_changes_no_logit_loss_or_gradient(name):
+def test_neither_padding_nor_order_changes_a_logit_the_loss_or_a_gradient(name):
     """And every trainable variable has a gradient, the embeddings of PAD excepted."""
     model = eager(batteries.shared(name))
     inputs, labels = batteries.batch()
-    wide = {"source_ids": batteries.padded(inputs["source_ids"], 3)}
-    wide["target_ids"] = batteries.padded(inputs["target_ids"], 2)
-    real = labels != 0
-    np.testing.assert_allclose(model(inputs).numpy()[real], model(wide).numpy()[:, :-2][real], **CLOSE)
+    order = [2, 0, 3, 1]
+    wide = {"source_ids": batteries.padded(inputs["source_ids"][order], 3)}
+    wide["target_ids"] = batteries.padded(inputs["target_ids"][order], 2)
+    real = labels[order] != 0
+    found = model(wide).numpy()[:, :-2]
+    np.testing.assert_allclose(model(inputs).numpy()[order][real], found[real], **CLOSE)
     loss, narrow = gradients(model, inputs, labels)
-    wide_loss, wide = gradients(model, wide, batteries.padded(labels, 2))
+    wide_loss, wide = gradients(model, wide, batteries.padded(labels[order], 2))
     np.testing.assert_allclose(loss, wide_loss, rtol=1e-5)
     for variable, one, other in zip(model.trainable_weights, narrow, wide):
         assert one is not None and np.abs(one).max() > 0, f"no gradient: {variable.path}"
@@ -169,13 +171,11 @@ def test_more_padding_changes_no_logit_loss_or_gradient(name):
 
 
 @pytest.mark.parametrize("name", ANY)
-def test_a_row_is_the_same_alone_and_in_any_order(name):
+def test_a_row_is_the_same_alone(name):
     model = batteries.shared(name)
     inputs, _ = batteries.batch()
-    logits = model(inputs).numpy()
-    for rows in ([2, 0, 3, 1], [3]):
-        some = model({key: ids[rows] for key, ids in inputs.items()})
-        np.testing.assert_allclose(some, logits[rows], **CLOSE)
+    alone = model({key: ids[3:4] for key, ids in inputs.items()})
+    np.testing.assert_allclose(alone, model(inputs)[3:4], **CLOSE)
 
 
 SEARCHED = [(name, strategy) for name in batteries.ZOO for strategy in batteries.STRATEGIES]
@@ -356,10 +356,8 @@ def test_a_trained_models_hypotheses_depend_on_their_row_alone(learnt, strategy)
     strategy = batteries.STRATEGIES[strategy]()
     found = batteries.search(strategy, generator.model, source_ids)
     order = np.random.default_rng(0).permutation(24)[:9]
-    same_hypotheses(found, batteries.search(strategy, generator.model, source_ids[order]), order)
-    same_hypotheses(
-        found, batteries.search(strategy, generator.model, batteries.padded(source_ids, 2)), [*range(24)]
-    )
+    some = batteries.padded(source_ids[order], 2)
+    same_hypotheses(found, batteries.search(strategy, generator.model, some), order)
     same_hypotheses(found, batteries.search(strategy, generator.model, source_ids[7:8]), [7])
 
 
