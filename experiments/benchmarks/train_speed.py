@@ -135,7 +135,10 @@ def measure(args, report, case):
 def measure_losses(args, report, case):
     """Our losses on the batches of the peer's first pass."""
     found = report["losses"].setdefault(case.name, {})
-    steps = max(map(int, report["measured"][case.baseline][0]["losses"]))
+    losses = report["measured"][case.baseline][0]["losses"]
+    if not losses:
+        sys.exit(f"{case.baseline} told no loss in {args.seconds:g} seconds: give it more by --seconds")
+    steps = max(map(int, losses))
     if not found:
         print(f"{case.name}: tf_seq2seq, {steps} batches of the peer's ...", end=" ", flush=True)
         command, more = programs(args, case)["tf_seq2seq"]
