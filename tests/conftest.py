@@ -31,6 +31,7 @@ def _seed(request):
 @pytest.fixture(scope="session")
 def tiny_export(tmp_path_factory):
     """The exported folder of `tiny_generator()`, only to be read: one for all processes, as it takes half a minute."""
+    import tensorflow_text  # noqa: F401 a process that loads what another exported has its operations, too
     from tiny_generator import tiny_generator
 
     from tf_seq2seq.export.saved_model import export_saved_model
