@@ -78,7 +78,12 @@ def test_a_copied_folder_says_the_same_to_tensorflow_alone(generator, tiny_expor
 
 
 def test_weights_are_float32(generator, tiny_export):
-    checkpoint = tf.train.load_checkpoint(str(tiny_export / "variables" / "variables"))
+    assert_only_weights(generator, tiny_export)
+
+
+def assert_only_weights(generator, version):
+    """What is written are the model's weights, float32, and nothing else that has numbers."""
+    checkpoint = tf.train.load_checkpoint(str(version / "variables" / "variables"))
     shapes, types = checkpoint.get_variable_to_shape_map(), checkpoint.get_variable_to_dtype_map()
     names = [name for name in shapes if types[name] != tf.string]
     assert {types[name] for name in names} == {tf.float32}
@@ -97,7 +102,7 @@ def test_an_export_is_quiet_without_the_optimizer_and_a_failed_one_loses_nothing
     assert capfd.readouterr() == ("", "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["-3", "10", "11", "2", "notes"]
     assert version.name == "11"
-    test_weights_are_float32(generator, version)
+    assert_only_weights(generator, version)
     before = size_in_bytes(tmp_path), sorted(tmp_path.iterdir())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(

@@ -32,19 +32,9 @@ def generator():
 @pytest.fixture(scope="module")
 def url(tiny_export):
     """Where the command serves the export; in the end it is interrupted and says nothing but that it stopped."""
+    path = tiny_export.parent
     process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "tf_seq2seq",
-            "serve",
-            "--model",
-            tiny_export.parent,
-            "--port",
-            "0",
-            "--max-rows",
-            "64",
-        ],
+        [sys.executable, "-m", "tf_seq2seq", "serve", "--model", path, "--port", "0", "--max-rows", "64"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

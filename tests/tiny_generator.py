@@ -9,9 +9,9 @@ from tf_seq2seq.decoding.generator import TextGenerator
 from tf_seq2seq.models import zoo
 
 SOURCES = ["el gato duerme", "la casa grande", "un perro y un gato", "¿dónde está la casa?", "el perro come"]
+TARGETS = ["the cat sleeps", "the big house", "a dog and a cat", "where is the house?", "the dog eats"]
 LENGTH = 9  # tokens
 SEARCH = BeamSearch(3, "average", max_length=LENGTH, n_best=1)
-TARGETS = ["the cat sleeps", "the big house", "a dog and a cat", "where is the house?", "the dog eats"]
 
 
 def drawn(random, weight):
