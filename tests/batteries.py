@@ -202,7 +202,7 @@ def shared(name):
     return seq2seq(name) if name in DECODERS else ZOO[name]()
 
 
-def batch(rows=4, source_length=6, target_length=5, seed=0):
+def batch(rows=4, source_length=5, target_length=4, seed=0):
     """A batch of random ids with rows of all lengths, right-padded: ``(inputs, labels)``, int32."""
     random = np.random.default_rng(seed)
 

@@ -11,7 +11,6 @@ import pytest
 
 from tf_seq2seq import cli
 
-DRAWS = False
 PROGRAM = """
 import json, os, signal, sys, time
 from pathlib import Path

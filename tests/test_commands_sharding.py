@@ -5,7 +5,6 @@ import pytest
 from tf_seq2seq import cli
 from tf_seq2seq.data.shards import Shards
 
-DRAWS = False
 ROWS = [(f"palabra {number} de la casa", f"word {number} of the house") for number in range(60)]
 
 

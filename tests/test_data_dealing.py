@@ -8,7 +8,6 @@ from tf_seq2seq.data.dealing import _rows, dealt, each_its_own
 from tf_seq2seq.data.pipeline import batches
 from tf_seq2seq.data.position import positions
 
-DRAWS = False
 SIDES = tf.ragged.constant([[5, 6], [5], [7]]), tf.ragged.constant([[7], [8], [9]])
 
 

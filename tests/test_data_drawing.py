@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tf_seq2seq.data.drawing import drawn
 
-DRAWS = False
 ROWS = 50_000
 
 

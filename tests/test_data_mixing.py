@@ -9,8 +9,6 @@ import tensorflow as tf
 from tf_seq2seq.data.mixing import mixed, weighted
 from tf_seq2seq.errors import InputError
 
-DRAWS = False
-
 
 def corpus(name, size):
     pairs = [(f"{name}{number}", f"{name}{number}") for number in range(size)]

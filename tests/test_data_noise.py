@@ -11,7 +11,6 @@ from tf_seq2seq.data.noise import LocalShuffle, SwitchOut, TokenDeletion, WordDr
 from tf_seq2seq.data.vocabulary import END, PAD, START, UNK
 from tf_seq2seq.errors import InputError
 
-DRAWS = False  # every draw has a seed of its own
 V = 30
 ROWS = 4000
 RNG = np.random.default_rng(5)

@@ -34,11 +34,8 @@ def made(dataset):
 
 def texts(parts):
     """The pairs of strings in batches, in order."""
-    return [
-        (source.decode(), target.decode())
-        for sources, _, labels in parts
-        for source, target in zip(TEXT.text(sources).numpy(), TEXT.text(labels).numpy())
-    ]
+    rows = [tf.ragged.constant([row for part in parts for row in part[side].tolist()]) for side in (0, 2)]
+    return [tuple(one.decode() for one in pair) for pair in zip(*(TEXT.text(one).numpy() for one in rows))]
 
 
 def padding(parts):
@@ -195,10 +192,10 @@ def test_an_epoch_is_a_function_of_seed_and_number_only(options):
         dataset.position.epoch = start
         return [[*dataset.as_numpy_iterator()] for _ in range(count)]
 
-    whole = epochs(0, 3)
+    whole = epochs(0, 2)
     tf.random.set_seed(99)  # the program's own seed has no say
-    [later] = epochs(2, 1)
-    for left, right in zip(whole[2], later, strict=True):
+    [later] = epochs(1, 1)
+    for left, right in zip(whole[1], later, strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, left, right)
     assert whole[0][0][0]["source_ids"].tolist() != whole[1][0][0]["source_ids"].tolist()
     if "noise" in options:

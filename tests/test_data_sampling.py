@@ -14,7 +14,6 @@ from tf_seq2seq.data.subwords import train_subwords
 from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.errors import InputError
 
-DRAWS = False  # nothing that a seed governs
 WORDS = ["low", "lower", "lowest", "slow", "slower", "new", "newer", "newest", "wide", "wider", "widest"] * 20
 DRAWN = 4000
 SIZES = {"unigram": 23, "bpe": 30}

@@ -12,7 +12,6 @@ from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.data.vocabulary import END
 from tf_seq2seq.errors import InputError
 
-DRAWS = False
 RANDOM = np.random.default_rng(0)
 COUNT, FILES = 5 * RECORD + 17, 3
 TEXT = TextProcessor("bytes")

@@ -12,7 +12,6 @@ import pytest
 import tf_seq2seq
 
 EXPERIMENTS = Path(tf_seq2seq.__file__).parents[1] / "experiments"
-DRAWS = False
 
 
 @pytest.fixture

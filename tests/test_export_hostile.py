@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from tf_seq2seq.export.options import filled
 
-DRAWS = False
 pytestmark = pytest.mark.hostile
 
 FOLDER = Path(__file__).parents[1] / "saved_models" / "tatoeba_es_en" / "1"

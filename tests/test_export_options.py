@@ -20,11 +20,6 @@ from tf_seq2seq.export.options import DEFAULTS, NAMES, filled
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    """No seed is set here: TensorFlow would prepare the exported graph anew for each test, which takes seconds."""
-
-
 @pytest.fixture(scope="module")
 def generator():
     return tiny_generator()

@@ -23,8 +23,6 @@ from tf_seq2seq.export import golden
 from tf_seq2seq.export.options import filled
 from tf_seq2seq.export.saved_model import export_saved_model
 
-DRAWS = False
-
 HERE = Path(__file__).parent
 LIST = HERE / "allowed_operations.txt"
 HARMLESS = {("VarHandleOp", "debug_name")}  # a label; every SavedModel of a newer TensorFlow has it

@@ -19,8 +19,6 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.export.options import filled
 from tf_seq2seq.export.saved_model import export_saved_model, size_in_bytes
 
-DRAWS = False
-
 TEXTS = [*SOURCES, "", "  ", "gato", "un ñandú come la casa", "\x00 \x7f", "el " * 100]
 PROGRAM = """
 import json, sys

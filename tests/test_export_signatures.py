@@ -23,11 +23,6 @@ from tf_seq2seq.models import zoo
 NAMES = {"serving_default", "generate", "generate_ids", "score", "encode", "step"}
 
 
-@pytest.fixture(autouse=True)
-def _seed():
-    """No seed is set here: TensorFlow would prepare the exported graph anew for each test, which takes seconds."""
-
-
 @pytest.fixture(scope="module")
 def generator():
     return tiny_generator(Greedy(12))

@@ -11,8 +11,6 @@ from tf_seq2seq.data.text import TextProcessor
 from tf_seq2seq.export import warmup
 from tf_seq2seq.export.options import NAMES, Limits
 
-DRAWS = False
-
 ALL = ["serving_default", "generate", "score"]
 MESSAGES = {  # fields: name, number, message's name; None for bytes
     "PredictionLog": [("predict_log", 6, "PredictLog")],

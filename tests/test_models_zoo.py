@@ -77,7 +77,7 @@ def test_luongs_options_are_passed_on(options):
 @pytest.mark.parametrize("embedding_size", [None, 4, 6])
 def test_luongs_projection_can_be_tied(embedding_size):
     model = zoo.luong2015(13, 11, units=4, depth=1, embedding_size=embedding_size, tied=True)
-    assert model.decoder.tied and model(batteries.batch()[0]).shape == (4, 5, 11)
+    assert model.decoder.tied and model(batteries.batch()[0]).shape == (4, 4, 11)
 
 
 def test_gnmt_is_residual_and_every_layer_reads_the_context():
@@ -91,7 +91,7 @@ def test_gnmt_is_residual_and_every_layer_reads_the_context():
 def test_gnmt_for_a_small_corpus_adds_sooner_and_starts_from_the_encoders_state():
     model = zoo.gnmt(13, 11, units=4, depth=2, residual_from=1, copied_state=True)
     assert (model.encoder.residual_from, model.decoder.wrapper.cells.residual_from) == (1, 1)
-    assert type(model.decoder.bridge) is CopyBridge and model(batteries.batch()[0]).shape == (4, 5, 11)
+    assert type(model.decoder.bridge) is CopyBridge and model(batteries.batch()[0]).shape == (4, 4, 11)
     assert (
         zoo.gnmt(13, 11, units=4, depth=2).encoder.residual_from is None
     )  # the third layer adds, if there is one

@@ -15,8 +15,6 @@ from tf_seq2seq.errors import InputError
 from tf_seq2seq.serving import errors, retrying
 from tf_seq2seq.serving.client import Client
 
-DRAWS = False
-
 TEXTS = ["el gato duerme", "la casa", "", "un ñandú 🙂", "\x00 gato", "¿qué?", "  ", "el " * 60]
 
 

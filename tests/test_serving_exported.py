@@ -17,8 +17,6 @@ from tf_seq2seq.export.options import DEFAULTS
 from tf_seq2seq.serving import errors
 from tf_seq2seq.serving.client import Client
 
-DRAWS = False
-
 NAME = "tiny_export"
 OWN = options_of(SEARCH)
 TEXTS = [*SOURCES, "", "un ñandú 🙂", "\x00 gato", "el " * 60]

@@ -11,8 +11,6 @@ from tf_seq2seq.serving import errors, grpc_client, retrying
 from tf_seq2seq.serving.client import Client
 from tf_seq2seq.serving.grpc_client import GrpcClient
 
-DRAWS = False
-
 NEEDED = "tensorflow-serving-api is not installed: pip install 'tf_seq2seq[serving]'"
 TEXTS = ["el gato duerme", "", "ñandú 🙂", "\x00 gato", "el " * 60]
 

@@ -11,8 +11,6 @@ from tf_seq2seq.serving import rest_api
 from tf_seq2seq.serving.rest_api import Refused, RestApi
 from tf_seq2seq.serving.tensors import Spec
 
-DRAWS = False
-
 STRING, FLOAT, INT = (np.dtype(one) for one in ("O", "f4", "i4"))
 
 

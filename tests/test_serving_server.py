@@ -23,8 +23,6 @@ from tf_seq2seq.serving import server
 from tf_seq2seq.serving.client import Client
 from tf_seq2seq.serving.tensors import Spec
 
-DRAWS = False
-
 MODEL = f"/v1/models/{NAME}"
 TEXTS = ["el gato duerme", "", "ñ"]
 

@@ -9,8 +9,6 @@ import pytest
 from tf_seq2seq.errors import InputError
 from tf_seq2seq.serving.tensors import Spec, from_json, received, sendable, to_json
 
-DRAWS = False
-
 STRING, FLOAT, INT, LONG, BOOL = (np.dtype(one) for one in ("O", "f4", "i4", "i8", "?"))
 FINE = [
     (["a", "ñ", ""], STRING, (None,), [b"a", "ñ".encode(), b""]),

@@ -13,7 +13,6 @@ import pytest
 
 from tf_seq2seq.training.checkpoints import Resume
 
-DRAWS = False
 pytestmark = pytest.mark.survival
 
 RANDOM = np.random.default_rng(20)
