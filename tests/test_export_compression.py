@@ -61,6 +61,7 @@ def test_a_stored_weight_serves_where_a_variable_does():
     np.testing.assert_array_equal(tf.identity(turned), np.pad(expected.T, [(0, 0), (0, 3)]))
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "name, weights", [*((name, "int8") for name in batteries.ZOO), ("luong2015", "bfloat16")]
 )

@@ -339,16 +339,19 @@ def learnt():
     return learn(make, "reverse", 26_000)
 
 
+@pytest.mark.learning
 def test_a_tiny_model_learns_to_reverse(learnt):
     generator, _, (sources, references) = learnt
     assert share_right(generator, sources, references) >= 0.98
 
 
+@pytest.mark.learning
 def test_other_lengths_do_not_retrace(learnt):
     """400 batches of many shapes went by: one trace."""
     assert learnt[1].calls == 1
 
 
+@pytest.mark.learning
 @pytest.mark.parametrize("strategy", batteries.STRATEGIES)
 def test_a_trained_models_hypotheses_depend_on_their_row_alone(learnt, strategy):
     generator, _, (sources, _) = learnt

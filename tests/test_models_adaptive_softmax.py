@@ -139,6 +139,7 @@ def test_weights_of_samples_count():
     np.testing.assert_allclose(one[:2], other[:2], rtol=1e-4)
 
 
+@pytest.mark.learning
 def test_it_learns():
     made, (inputs, labels, _) = model(), batch()
     made.compile(keras.optimizers.Adam(0.05))

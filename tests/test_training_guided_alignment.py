@@ -72,6 +72,7 @@ def test_the_loss_is_likelihood_and_the_weighted_cost(name, cost):
     )
 
 
+@pytest.mark.learning
 def test_attention_learns_the_diagonal():
     random = np.random.default_rng(0)
     ids = random.integers(4, batteries.TARGET_V, (64, 5)).astype("int32")

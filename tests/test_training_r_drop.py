@@ -70,6 +70,7 @@ def test_with_dropout_it_adds_the_divergence_of_two_passes():
     np.testing.assert_allclose(metrics["perplexity"][0], ((nll[0] + nll[1]) / 2 * real).sum(), rtol=1e-5)
 
 
+@pytest.mark.learning
 def test_divergence_falls_in_training():
     """With a large alpha the two passes come closer than under plain likelihood."""
     inputs, labels = batteries.batch(rows=16)
