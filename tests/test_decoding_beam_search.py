@@ -143,6 +143,7 @@ def test_first_finished_stops_at_the_first_one():
     assert found.finished[0].tolist() == [True, False]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize(
     "arguments", [{"length_penalty": "gnmt", "stop": "first_finished"}, {"length_penalty": "none"}]
 )
@@ -179,6 +180,7 @@ def test_unk_may_be_emitted_and_pad_and_start_may_not():
     assert Greedy(max_length=2)(step, (), (), 1).ids.numpy().tolist() == [[[UNK, UNK]]]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("strategy", [Greedy(8), BeamSearch(4, "average", 8, n_best=1)])
 def test_a_row_comes_out_the_same_in_any_batch(strategy):
     tables = random_tables(24, 8, seed=7)

@@ -120,6 +120,7 @@ def test_likelihood_is_the_sum_over_sentences_alone(generator, evaluation):
     assert found.output_entropy == pytest.approx(bits / tokens, rel=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("combine", ["probs", "log_probs"])
 def test_an_ensembles_likelihood_is_that_of_its_step_function(generator, combine):
     """Teacher-forced, against `score`, which asks the ensemble token by token."""

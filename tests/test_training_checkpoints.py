@@ -200,6 +200,7 @@ OTHERS = [
 ]
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("options, told", OTHERS)
 def test_the_checkpoint_of_another_model_is_refused(tmp_path, options, told):
     fit(make_model(), 1, Resume(tmp_path, every=None))
@@ -267,6 +268,7 @@ class Scores(keras.callbacks.Callback):
         self.weights.append(self.model.get_weights())
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("name", ["best.keras", "best.weights.h5"])
 @pytest.mark.parametrize(
     "monitor, scores, best",
