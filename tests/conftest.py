@@ -1,5 +1,7 @@
 """Settings shared by all tests: one fixed seed, few threads, quiet logs."""
 
+import contextlib
+import ctypes
 import fcntl
 import gc
 import os
@@ -42,6 +44,8 @@ def _tidy():
     gc.collect()
     if context := sys.modules.get("tensorflow.python.eager.context"):
         context.context().clear_kernel_cache()
+    with contextlib.suppress(OSError, AttributeError):  # glibc's: gives the system back what is free
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_setting_is_run_once_and_written_whole(faq, corpus, monkeypatch, capsys):
     monkeypatch.setattr(faq.tf.config.threading, "set_intra_op_parallelism_threads", lambda count: None)
     monkeypatch.setattr(faq.tf.config.threading, "set_inter_op_parallelism_threads", lambda count: None)

@@ -50,6 +50,12 @@ def test_the_layer_multiplies_and_its_gradient_too(noise_shape):
     assert layer(inputs) is inputs and Dropout(0.0)(inputs, training=True) is inputs
 
 
+@pytest.mark.parametrize("rate", [1.0, -0.1, float("nan"), "0.5", None])
+def test_what_is_no_share_is_refused(rate):
+    with pytest.raises(ValueError, match=r"dropout is a share in \[0, 1\), not "):
+        Dropout(rate)
+
+
 def test_it_keeps_the_weights_of_keras_layer():
     """So that models stored before have what it needs."""
     ours, keras_own = Dropout(0.1), keras.layers.Dropout(0.1)

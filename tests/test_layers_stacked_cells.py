@@ -85,6 +85,11 @@ def test_a_context_joins_every_layer_above_the_bottom():
     assert output.shape == (N, U)
 
 
+def test_all_cannot_be_dropped():
+    with pytest.raises(ValueError, match=r"dropout is a share in \[0, 1\), not 1"):
+        StackedCells([LSTMCell(4)], dropout=1)
+
+
 def test_a_residual_layer_needs_one_size():
     words = (
         "layer 1 adds its input of size 4 to its output of size 5; give them one size or set residual_from"

@@ -98,6 +98,8 @@ def test_dropout_drops_in_training_only():
             {"residual_from": 0, "embedding_size": 3},
             "residual_from=0 adds embeddings of size 3 to 4 units; use 1",
         ),
+        ({"dropout": 1.0}, r"dropout is a share in \[0, 1\), not 1.0"),
+        ({"recurrent_dropout": -0.1}, r"recurrent_dropout is a share in \[0, 1\), not -0.1"),
         ({"cell": "rnn"}, 'cell is "lstm", "gru" or "gru_v1"'),
     ],
 )

@@ -304,15 +304,15 @@ CONSTRAINED = ["much_with_phrases", "prefix", "trie", "no_repeat_2", "much", "ph
 @pytest.mark.parametrize("constrained", [False, True])
 @pytest.mark.parametrize("number", range(6), ids=[penalty[0] for penalty in EACH_NAME])
 def test_batches_of_three(number, constrained):
-    """120 tables in batches of B = 3 sources of different lengths, for each penalty, without and with constraints."""
+    """60 tables in batches of B = 3 sources of different lengths, for each penalty, without and with constraints."""
     penalty, coverage = EACH_NAME[number], COVERAGES[number % 5]
     case = next(case for case in CASES if case.name == (CONSTRAINED[number] if constrained else "free"))
-    sources = random_sources(120, case.width, seed=number)
+    sources = random_sources(60, case.width, seed=number)
     run = in_graph(strategy_of(case, penalty, coverage))
     conditions = conditions_of(case, sources)
     parts = [
         run(sources.of(rows), **{name: field[rows] for name, field in conditions.items()})
-        for rows in np.arange(120).reshape(40, 3)
+        for rows in np.arange(60).reshape(20, 3)
     ]
     steps = max(part.ids.shape[2] for part in parts)
     pad = lambda ids: np.pad(ids, [(0, 0), (0, 0), (0, steps - ids.shape[2])])

@@ -126,11 +126,11 @@ def counted(ids, forced):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_source_gets_the_same_alone_and_in_any_batch(name):
     """With constraints, penalties and limits; another order with more padding, batches of 7 and 1."""
-    sources, conditions = random_sources(48, 8, seed=2, sharpness=1.5), conditions_of(name, 48)
-    conditions["seeds"] = np.arange(48) * 3
+    sources, conditions = random_sources(24, 8, seed=2, sharpness=1.5), conditions_of(name, 24)
+    conditions["seeds"] = np.arange(24) * 3
     strategy = STRATEGIES[name][0](**CONSTRAINTS)
     whole = search(strategy, sources, **conditions)
-    order = np.random.default_rng(3).permutation(48)
+    order = np.random.default_rng(3).permutation(24)
     for rows, padding in ((order, 5), (order[:7], 0), (order[:1], 2), (order[7:8], 0)):
         parts = {field: value[rows] for field, value in conditions.items()}
         part = search(strategy, padded(sources.of(rows), padding), **parts)

@@ -299,7 +299,9 @@ def _cut(sides, bucket, shuffle, batch_size, batch_tokens):
         order = tf.argsort(lengths * widest + sources, stable=True)
         order = tf.cast(order, tf.int64)
     starts = _starts(tf.gather(lengths, order), batch_size, batch_tokens)
-    groups = [tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts, validate=False) for side in sides]
+    groups = [
+        tf.RaggedTensor.from_row_starts(tf.gather(side, order), starts, validate=False) for side in sides
+    ]
     if bucket and shuffle:
         places = tf.argsort(tf.gather(order, starts))
         groups = [tf.gather(side, places) for side in groups]

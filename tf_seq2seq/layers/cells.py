@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
-from tf_seq2seq.layers.dropout import dropout_mask
+from tf_seq2seq.layers.dropout import checked_rate, dropout_mask
 from tf_seq2seq.layers.loop_products import product_over_time
 
 
@@ -37,7 +37,7 @@ class _Cell(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         self.units = units
-        self.recurrent_dropout = recurrent_dropout
+        self.recurrent_dropout = checked_rate(recurrent_dropout, "recurrent_dropout")
         self.seed_generator = keras.random.SeedGenerator() if recurrent_dropout else None
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.recurrent_initializer = keras.initializers.get(recurrent_initializer)

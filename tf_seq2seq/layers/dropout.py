@@ -3,10 +3,33 @@
 A training step of a small model without input feeding spends a thirtieth of its time on drawing random numbers.
 """
 
+import numbers
+
 import keras
 import tensorflow as tf
 
 LEVELS = 2**16
+
+
+def checked_rate(rate, name="dropout"):
+    """The share to drop as it came, if it is one.
+
+    >>> checked_rate(0.3)
+    0.3
+
+    Args:
+        rate: a number.
+        name: of the argument, for the message.
+
+    Returns:
+        the rate.
+
+    Raises:
+        ValueError: unless it is in [0, 1); with 1 nothing would be left.
+    """
+    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+        raise ValueError(f"{name} is a share in [0, 1), not {rate!r}")
+    return rate
 
 
 def dropout_mask(shape, rate, seed_generator, dtype):
@@ -34,7 +57,10 @@ def dropout_mask(shape, rate, seed_generator, dtype):
 
 
 class Dropout(keras.layers.Dropout):
-    """Keras's layer, its arguments and its weights, with `dropout_mask`."""
+    """Keras's layer, its arguments and its weights, with `dropout_mask` and a rate below 1."""
+
+    def __init__(self, rate, *args, **kwargs):
+        super().__init__(checked_rate(rate), *args, **kwargs)
 
     def call(self, inputs, training=False):
         if not training or not self.rate:

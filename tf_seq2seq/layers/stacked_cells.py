@@ -6,7 +6,7 @@ Shapes: **N** rows, **T** steps, **E** input size, **U** units, **C** context si
 import keras
 import tensorflow as tf
 
-from tf_seq2seq.layers.dropout import dropout_mask
+from tf_seq2seq.layers.dropout import checked_rate, dropout_mask
 from tf_seq2seq.layers.unroll import run_cell
 
 
@@ -40,7 +40,7 @@ class StackedCells(keras.layers.Layer):
     def __init__(self, cells, dropout=0.0, residual_from=None, variational=False, **kwargs):
         super().__init__(**kwargs)
         self.cells = list(cells)
-        self.dropout = dropout
+        self.dropout = checked_rate(dropout)
         self.residual_from = residual_from
         self.variational = variational
         self.seed_generator = keras.random.SeedGenerator()

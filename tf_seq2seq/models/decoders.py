@@ -58,7 +58,7 @@ class RNNDecoder(keras.layers.Layer):
         position, input_feeding, readout, readout_size, every_layer: of `AttentionWrapper`.
 
     Raises:
-        ValueError: for sizes or options that do not go together; the message says which.
+        ValueError: for sizes or options that do not go together, or a dropout outside [0, 1); the message says which.
     """
 
     def __init__(

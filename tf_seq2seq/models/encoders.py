@@ -75,7 +75,8 @@ class RNNEncoder(keras.layers.Layer):
         `EncoderOutput`: values (B, S, U) compute dtype, mask (B, S) bool, state.
 
     Raises:
-        ValueError: for an unknown cell, odd units of a bidirectional layer, or sizes that a residual cannot add.
+        ValueError: for an unknown cell, odd units of a bidirectional layer, a dropout outside [0, 1), or sizes that a
+            residual cannot add.
     """
 
     def __init__(
