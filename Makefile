@@ -7,7 +7,8 @@ BIN = .venv/bin
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
 	@echo "installing into .venv; TensorFlow is large: some minutes on a slow line"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -e '.[test]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # on all cores, where pip uses one
 	@touch $@
 
 demo: .venv/installed
