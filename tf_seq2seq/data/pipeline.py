@@ -36,6 +36,7 @@ WINDOW = 65_536  # pairs
 CHUNK = 1_024  # pairs
 
 
+@tf.autograph.experimental.do_not_convert  # nothing here needs it, and it takes a second
 def batches(
     split,
     source_text=None,
