@@ -5,9 +5,10 @@ A noise is any callable::
 
     noise(inputs, labels, seed (2,) int64) -> inputs, labels
 
-of one batch. It draws from `seed` alone, which `batches` makes of its own seed, the epoch and the number of the
-batch: so noise differs from epoch to epoch, and a training that was interrupted goes on with the noise it would have
-had. PAD, START, END and the labels are never touched.
+of one batch, in TensorFlow's operations (`tf.where`, `tf.cond`; Python's `if` cannot ask a tensor). It draws from
+`seed` alone, which `batches` makes of its own seed, the epoch and the number of the batch: so noise differs from
+epoch to epoch, and a training that was interrupted goes on with the noise it would have had. PAD, START, END and the
+labels are never touched.
 
 Shapes: **B** batch, **S** length of a side in tokens.
 """
