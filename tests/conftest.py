@@ -5,7 +5,6 @@ import ctypes
 import fcntl
 import gc
 import os
-import sys
 from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -40,10 +39,11 @@ def _seed():
 @pytest.fixture(autouse=True, scope="module")
 def _tidy():
     """What a module's tests leave behind goes before the next one's come: models, functions, kernels."""
+    from tensorflow.python.eager.context import context
+
     yield
     gc.collect()
-    if context := sys.modules.get("tensorflow.python.eager.context"):
-        context.context().clear_kernel_cache()
+    context().clear_kernel_cache()
     with contextlib.suppress(OSError, AttributeError):  # glibc's: gives the system back what is free
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -13,7 +13,6 @@ from tf_seq2seq.serving import exported_generator
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
-
 LINES = [*SOURCES, "", "gato", "un ñandú come la casa"]
 SAME = [
     "",
