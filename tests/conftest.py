@@ -76,10 +76,14 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _plain_graphs():
-    """Graphs run as they were traced, updates of weights uncompiled: what it takes to make them faster takes longer."""
-    _optimize(False)
+def pytest_collection(session):
+    """Graphs run as they were traced, updates of weights uncompiled: what it takes to make them faster takes longer.
+
+    Said before TensorFlow runs anything, it holds for the functions of tf.data, too, which each pass instantiates anew.
+    """
+    config = session.config
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # not what hands out the work
+        _optimize(False)
 
 
 @pytest.fixture
