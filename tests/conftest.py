@@ -82,7 +82,8 @@ def pytest_collection(session):
     Said before TensorFlow runs anything, it holds for the functions of tf.data, too, which each pass instantiates anew.
     """
     config = session.config
-    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):  # not what hands out the work
+    hands_out = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    if not hands_out:
         _optimize(False)
 
 

@@ -33,7 +33,7 @@ def corpus(rows, seed, longest=4):
 
 
 DATA = batches(corpus(12, seed=1), batch_size=4, shuffle=False)
-WORDS = batches(corpus(12, seed=1, longest=1), batch_size=4, shuffle=False)  # where steps count, not what is learnt
+WORDS = batches(corpus(12, seed=1, longest=1), batch_size=4, shuffle=False)  # quicker steps
 STEPS = 3  # an epoch of either
 
 
