@@ -133,9 +133,9 @@ def measure(args, report, case):
 
 
 def measure_losses(args, report, case):
-    """Our losses on the batches of the peer's first pass."""
+    """Our losses on the peer's batches, as many as its longest pass tells of: its passes are alike."""
     found = report["losses"].setdefault(case.name, {})
-    losses = report["measured"][case.baseline][0]["losses"]
+    losses = longest_losses(report["measured"][case.baseline])
     if not losses:
         sys.exit(f"{case.baseline} told no loss in {args.seconds:g} seconds: give it more by --seconds")
     steps = max(map(int, losses))
@@ -148,6 +148,15 @@ def measure_losses(args, report, case):
         found |= figures(log)["losses"]
         save(report, args.json)
         print(f"loss {found[str(steps)]} after the last", flush=True)
+
+
+def longest_losses(passes):
+    """The losses by step of the pass that came furthest.
+
+    >>> longest_losses([{"losses": {}}, {"losses": {"50": 5.3}}])
+    {'50': 5.3}
+    """
+    return max((one["losses"] for one in passes), key=len)
 
 
 def one_pass(args, case, name, turn):
@@ -209,7 +218,7 @@ def row_of(case, report, passes):
     speed, other = (middle(found, "target_tokens_per_second") for found in (ours, peer))
     floor = floor_of(case, report["floor"]) if report["floor"] else None
     alone = report["settings"]["cores"] == 1
-    loss, other_loss = mean_losses(report["losses"].get(case.name, {}), peer[0]["losses"])
+    loss, other_loss = mean_losses(report["losses"].get(case.name, {}), longest_losses(peer))
     return {
         "case": case.name,
         "target_tokens_per_second": round(speed, 1),
