@@ -89,9 +89,36 @@ def test_affine_is_numpy_at_any_rank(shape):
     np.testing.assert_allclose(affine(tf.constant(inputs), kernel, bias), expected, rtol=1e-5, atol=1e-6)
     transposed = affine(tf.constant(inputs), kernel.T, bias, transpose=True)
     np.testing.assert_allclose(transposed, expected, rtol=1e-5, atol=1e-6)
+    half = affine(tf.constant(inputs, tf.float16), kernel, bias)
+    turned = affine(tf.constant(inputs, tf.float16), kernel.T, bias, transpose=True)
+    assert half.dtype == tf.float16 and half.shape == expected.shape
+    np.testing.assert_allclose(half, expected, atol=0.02)
+    np.testing.assert_allclose(turned, expected, atol=0.02)
     without = affine(tf.constant(inputs, tf.float16), kernel)
     assert without.dtype == tf.float16
     np.testing.assert_allclose(without, inputs @ kernel, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("transpose", [False, True])
+def test_a_bias_within_the_product_has_its_gradient(dtype, transpose):
+    """Sequences in 16 bits: gradients of all three are those of float32."""
+    random = np.random.default_rng(0)
+    draw = lambda *shape: tf.constant(random.normal(size=shape), "float32")
+    inputs, kernel, bias, weights = draw(3, 4, 31), draw(31, 5), draw(5), draw(3, 4, 5)
+    kernel = tf.transpose(kernel) if transpose else kernel
+    found = []
+    for kind in (dtype, "float32"):
+        with tf.GradientTape() as tape:
+            given = [inputs, kernel, bias]
+            tape.watch(given)
+            total = tf.reduce_sum(
+                tf.cast(affine(tf.cast(inputs, kind), kernel, bias, transpose), tf.float32) * weights
+            )
+        found.append(tape.gradient(total, given))
+    for half, whole in zip(*found, strict=True):
+        assert half.shape == whole.shape
+        np.testing.assert_allclose(half, whole, rtol=0.05, atol=0.1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -5,10 +5,9 @@ Shapes: **M** real tokens, **D** feature size, **V** vocabulary, **W** V rounded
 
 import tensorflow as tf
 
-from tf_seq2seq.layers.affine import affine
+from tf_seq2seq.layers.affine import TILE, affine
 
 BLOCK = 64  # columns; matrix units work in tiles, and are slow at the edges of a product that is no multiple of them
-TILE = 32  # of the length of a sum, likewise
 NEVER = -30000.0  # bias of columns that are no token; finite in float16, and exp(x - max) is 0 in float32
 FAINT, FAINT_IN_FLOAT16 = 1e-30, 1e-4  # probabilities whose logarithms are still known well
 

@@ -265,7 +265,9 @@ class Seq2Seq(keras.Model):
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense
         # A loss may be infinite where its gradient is not.
         spoilt = tf.where(tf.math.is_finite(loss), 0.0, loss)
-        return [gradients[0] + tf.cast(spoilt, gradients[0].dtype), *gradients[1:]], weight
+        place = min(range(len(weights)), key=lambda one: weights[one].shape.num_elements())
+        gradients[place] += tf.cast(spoilt, gradients[place].dtype)
+        return gradients, weight
 
     def test_step(self, data):
         """One step of `evaluate`."""
