@@ -92,9 +92,9 @@ def test_json_has_every_field(run, generator):
             whole = {"text": sentence.text, "finished": sentence.finished, "tokens": sentence.tokens}
             whole |= {"words": sentence.words, "pairs": sentence.pairs}
             assert {name: values[k] for name, values in whole.items()}.items() <= fields.items()
-            assert fields["score"] == pytest.approx(sentence.scores[k], abs=1e-5)
-            assert fields["log_prob"] == pytest.approx(sentence.log_probs[k], abs=1e-5)
-            np.testing.assert_allclose(fields["token_log_probs"], sentence.token_log_probs[k], atol=1e-5)
+            assert fields["score"] == pytest.approx(sentence.scores[k], rel=1e-6)
+            assert fields["log_prob"] == pytest.approx(sentence.log_probs[k], rel=1e-6)
+            np.testing.assert_allclose(fields["token_log_probs"], sentence.token_log_probs[k], rtol=1e-6)
             np.testing.assert_allclose(fields["alignments"], sentence.alignments[k], atol=6e-5)
 
 

@@ -329,7 +329,7 @@ def test_every_constraint(case):
         penalty = PENALTIES[number % len(PENALTIES)]
         coverage = COVERAGES[number % len(COVERAGES)]
         n_best = [None, 3, 1][number % 3]
-        sources = random_sources(24, case.width, seed=100 + number)
+        sources = random_sources(48, case.width, seed=100 + number)
         found = search(strategy_of(case, penalty, coverage, n_best), sources, **conditions_of(case, sources))
         assert_brute_force(found, case, sources, penalty, coverage)
 

@@ -27,7 +27,7 @@ def affine(inputs, kernel, bias=None, transpose=False):
     if len(inputs.shape) != 2:
         rows = tf.reshape(inputs, [-1, inputs.shape[-1]])  # (..., E) -> (R, E)
         if bias is not None and inputs.dtype.size == 2:
-            rows, kernel, bias = *_bias_within(rows, kernel, bias, transpose), None
+            rows, kernel, bias = *bias_within(rows, kernel, [bias], transpose), None
     product = _biased(tf.matmul(rows, kernel, transpose_b=transpose), bias)
     if len(inputs.shape) != 2:
         leading = [
@@ -38,19 +38,32 @@ def affine(inputs, kernel, bias=None, transpose=False):
     return product
 
 
-def _bias_within(rows, kernel, bias, transpose):
-    """Rows and a kernel whose product has the bias in it: columns up to a whole tile, the first of ones.
+def bias_within(rows, kernel, biases, transpose=False):
+    """Rows and a kernel whose product has a sum of biases in it: columns up to a whole tile, as many of ones as biases.
 
     In 16 bits TensorFlow's own addition takes half as long as the product, and beside the product it is fused, which is
     slower still; and the bias has its gradient from the kernel's product. A copy of the kernel is small beside the rows of
     a whole sequence, which is why a single step does without.
+
+    >>> rows, kernel = bias_within(tf.ones([2, 3]), tf.ones([3, 5]), [tf.fill([5], 7.0)])
+    >>> rows.shape, tf.matmul(rows, kernel)[0].numpy().tolist()
+    (TensorShape([2, 32]), [10.0, 10.0, 10.0, 10.0, 10.0])
+
+    Args:
+        rows: (R, E) floating.
+        kernel: (E, U), or (U, E) with `transpose`, in that dtype.
+        biases: list of (U,).
+        transpose: as `affine` has it.
+
+    Returns:
+        (R, W) and (W, U), or (U, W), where W is E and more.
     """
-    more = TILE - rows.shape[-1] % TILE
-    ones = tf.pad(tf.ones_like(rows[:, :1]), [[0, 0], [0, more - 1]])
-    axis = 1 if transpose else 0
-    bias = tf.expand_dims(tf.cast(bias, kernel.dtype), axis)
-    bias = tf.pad(bias, [[0, 0], [0, more - 1]] if transpose else [[0, more - 1], [0, 0]])
-    return tf.concat([rows, ones], axis=1), tf.concat([kernel, bias], axis=axis)
+    more, axis = -(rows.shape[-1] + len(biases)) % TILE, 1 if transpose else 0
+    columns = tf.stack([tf.cast(bias, kernel.dtype) for bias in biases], axis)
+    padding = [[0, 0], [0, more]]
+    columns = tf.pad(columns, padding if transpose else padding[::-1])
+    ones = tf.pad(tf.ones_like(rows[:, : len(biases)]), padding)
+    return tf.concat([rows, ones], axis=1), tf.concat([kernel, columns], axis)
 
 
 def _biased(product, bias):

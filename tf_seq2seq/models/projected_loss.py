@@ -5,7 +5,7 @@ Shapes: **M** real tokens, **D** feature size, **V** vocabulary, **W** V rounded
 
 import tensorflow as tf
 
-from tf_seq2seq.layers.affine import TILE, affine
+from tf_seq2seq.layers.affine import affine, bias_within
 
 BLOCK = 64  # columns; matrix units work in tiles, and are slow at the edges of a product that is no multiple of them
 NEVER = -30000.0  # bias of columns that are no token; finite in float16, and exp(x - max) is 0 in float32
@@ -87,14 +87,14 @@ def _rounded(features, kernel, bias):
     times slower.
     """
     dtype, (size, width) = features.dtype, kernel.shape
-    columns, length = -size % BLOCK, -(width + 2) % TILE
+    columns = -size % BLOCK
     bias = tf.pad(tf.cast(bias, tf.float32), [[0, columns]], constant_values=NEVER)
     first = tf.cast(bias, dtype)
     second = tf.cast(bias - tf.cast(first, tf.float32), dtype)
     kernel = tf.pad(tf.cast(kernel, dtype), [[0, columns], [0, 0]])
-    kernel = tf.concat([kernel, tf.pad(tf.stack([first, second], axis=1), [[0, 0], [0, length]])], axis=1)
-    ones = tf.pad(tf.ones_like(features[:, :2]), [[0, 0], [0, length]])
-    features = tf.concat([features, ones], axis=1)  # (M, D + 2 and more)
+    features, kernel = bias_within(
+        features, kernel, [first, second], transpose=True
+    )  # D + 2 and more columns
 
     def gradients(g, by):
         both = tf.matmul(g, features * by, transpose_a=True)  # (W, D + 2 and more)

@@ -263,7 +263,7 @@ class Seq2Seq(keras.Model):
         weights = [weight.value for weight in self.trainable_weights]
         gradients = tape.gradient(scaled, weights, unconnected_gradients="zero")
         gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # of embeddings: dense
-        # A loss may be infinite where its gradient is not.
+        # A loss may be infinite where its gradient is not; the smallest is marked, as that costs a pass over it.
         spoilt = tf.where(tf.math.is_finite(loss), 0.0, loss)
         place = min(range(len(weights)), key=lambda one: weights[one].shape.num_elements())
         gradients[place] += tf.cast(spoilt, gradients[place].dtype)
