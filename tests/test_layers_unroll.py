@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tf_seq2seq.layers.affine import affine
-from tf_seq2seq.layers.unroll import swap_time, time_slices, turned, unroll
+from tf_seq2seq.layers.cells import GRUCell, LSTMCell
+from tf_seq2seq.layers.unroll import run_cells, swap_time, time_slices, turned, unroll
 
 
 def recurrence(inputs, kernel, state):
@@ -135,3 +136,37 @@ def test_turned_and_its_gradient_are_those_of_reverse_sequence(dtype):
         found.append((result, tape.gradient(total, sequence)))
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(tf.cast(one, tf.float32), tf.cast(other, tf.float32))
+
+
+@pytest.mark.parametrize("graph", [False, True], ids=["eager", "graph"])
+@pytest.mark.parametrize("lengths", [None, [4, 1, 0]])
+@pytest.mark.parametrize("kind", [LSTMCell, GRUCell, lambda units: GRUCell(units, reset_after=False)])
+def test_training_runs_cells_as_inference_does(kind, lengths, graph):
+    """The loop of training takes its slices from a stack: outputs and states are the same to the last bit."""
+    draw = lambda *shape: tf.random.stateless_normal(shape, [7, shape[-1]])
+    cells = [kind(3), kind(5)]
+    inputs = [draw(4, 3, 2), draw(4, 3, 6)]
+    states = [tuple(draw(3, size) for size in cell.state_sizes) for cell in cells]
+    for cell, one in zip(cells, inputs):
+        cell.build(one.shape)
+
+    def run(training, inputs, states):
+        with tf.GradientTape() as tape:
+            tape.watch((inputs, states))
+            found = run_cells(cells, inputs, states, lengths and tf.constant(lengths), training)
+            real = tf.sequence_mask(lengths or [4] * 3, 4, tf.float32)
+            real = tf.transpose(real)[:, :, None]
+            losses = [tf.reduce_sum(tf.sin(outputs) * real) for outputs, _ in found]
+            losses += [tf.reduce_sum(tf.sin(one)) for _, state in found for one in state]
+            loss = tf.add_n(losses)
+        weights = [weight.value for cell in cells for weight in cell.weights]
+        return found, tape.gradient(loss, [weights, inputs, states])
+
+    run = tf.function(run) if graph else run
+    (expected, gradients), (found, found_gradients) = (
+        run(training, inputs, states) for training in (False, True)
+    )
+    for one, other in zip(*map(tf.nest.flatten, (expected, found)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for one, other in zip(*map(tf.nest.flatten, (gradients, found_gradients)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)  # sums over time go the other way

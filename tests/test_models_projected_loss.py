@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_seq2seq.models.projected_loss import BLOCK, projected_cross_entropy
+from tf_seq2seq.layers.affine import TILE
+from tf_seq2seq.models import projected_loss
+from tf_seq2seq.models.projected_loss import projected_cross_entropy
 from tf_seq2seq.training.losses import SequenceCrossEntropy
 
-SIZES = [BLOCK - 1, BLOCK, BLOCK + 3]  # of the vocabulary
+SIZES = [TILE - 1, TILE, TILE + 3, 2 * TILE, 3 * TILE]  # of the vocabulary
 
 
 def reference(features, kernel, bias, labels, eps, upstream):
@@ -60,8 +62,9 @@ def test_equals_numpy(size, eps, scale):
 @pytest.mark.parametrize("dtype, rounding", [("bfloat16", 2.0**-8), ("float16", 2.0**-11)])
 @pytest.mark.parametrize("eps", [0.0, 0.1])
 @pytest.mark.parametrize("size", SIZES)
-def test_low_precision_rounds_products_and_nothing_else(size, eps, dtype, rounding):
-    given = drawn(size, 0.3)
+@pytest.mark.parametrize("rows", [1, TILE, TILE + 9])
+def test_low_precision_rounds_products_and_nothing_else(rows, size, eps, dtype, rounding):
+    given = drawn(size, 0.3, rows)
     *expected, gradients = reference(*given[:4], eps, given[4])
     *found, found_gradients = computed(*given[:4], eps, given[4], dtype)
     for one, other in zip(found[:2], expected[:2]):
@@ -71,6 +74,17 @@ def test_low_precision_rounds_products_and_nothing_else(size, eps, dtype, roundi
     for one, other, name in zip(found_gradients, gradients, dtypes, strict=True):
         assert one.dtype == name and one.shape == other.shape
         np.testing.assert_allclose(tf.cast(one, tf.float32), other, atol=24 * rounding)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_more_logits_than_an_int32_counts_have_the_same_gradient(dtype, monkeypatch):
+    given = drawn(TILE + 3, 0.3)
+    gradients = []
+    for largest in (projected_loss.LARGEST, 9):
+        monkeypatch.setattr(projected_loss, "LARGEST", largest)
+        gradients.append(computed(*given[:4], 0.1, given[4], dtype)[-1])
+    for one, other in zip(*gradients, strict=True):
+        np.testing.assert_array_equal(tf.cast(one, tf.float32), tf.cast(other, tf.float32))
 
 
 @pytest.mark.parametrize("name", ["luong2015", "plain"])

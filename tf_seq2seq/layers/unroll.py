@@ -94,8 +94,9 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
     """Runs cells over a sequence each, side by side in one loop, which halves what the loop itself costs for two.
 
     All input projections of a cell are one product before the loop, and so is the gradient of the recurrent kernel after
-    it (`loop_products`). A loop that held the state of rows that have ended would choose between two of each state and
-    each gradient at every step; instead all rows go on, and last states are gathered from those of all steps.
+    it (`loop_products`). In training the loop takes their steps from a stack. A loop that held the state of rows that have
+    ended would choose between two of each state and each gradient at every step; instead all rows go on, and last states
+    are gathered from those of all steps.
 
     Args:
         cells, inputs, states: lists of as many; one of each as `run_cell` has it.
@@ -108,29 +109,38 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
     dtype = inputs[0].dtype
     kernels = [cell.recurrent_kernels(dtype, training) for cell in cells]
     reads = [[] for _ in cells]  # filled after the loop, before any gradient is asked for
+    ordered = _last_first if training else lambda sequence: sequence
     projected = [
-        kernels_after(cell.project(one), kernel, lambda d, c=cell, r=read: c.recurrent_gradients(r[0], d))
+        kernels_after(
+            cell.project(ordered(one)), kernel, lambda d, c=cell, r=read: c.recurrent_gradients(r[0], d)
+        )
         for cell, one, kernel, read in zip(cells, inputs, kernels, reads)
     ]
-    at = time_slices(projected)
+    take, stacks = _stacked_slices(projected) if training else _slices(projected)
     products = [[in_loop(one) for one in kernel] for kernel in kernels]
 
     kept = lambda state: () if lengths is None else state[1:]  # the first is the output, kept anyway
 
-    def step(time, states):
-        moved = [cell.step(*one) for cell, *one in zip(cells, at(time), states, products)]
+    def step(time, state):
+        stacks, states = state
+        slices, stacks = take(time, stacks)
+        moved = [cell.step(*one) for cell, *one in zip(cells, slices, states, products)]
         outputs, new, recurrent_inputs = map(list, zip(*moved))
-        return (outputs, list(map(kept, new)), tf.nest.map_structure(tf.stop_gradient, recurrent_inputs)), new
+        others = [one[1:] for one in recurrent_inputs]  # the first is the output of the step before
+        others = tf.nest.map_structure(tf.stop_gradient, others)
+        return (outputs, list(map(kept, new)), others), (stacks, new)
 
     specs = [tf.TensorSpec([None, cell.units], dtype) for cell in cells]
     of_state = lambda one: tf.TensorSpec([None, *one.shape[1:]], one.dtype)
     kept_specs = [tuple(map(of_state, kept(state))) for state in states]
-    read_specs = [(spec,) * cell.recurrent_inputs for cell, spec in zip(cells, specs)]
+    read_specs = [(spec,) * (cell.recurrent_inputs - 1) for cell, spec in zip(cells, specs)]
     steps = tf.shape(inputs[0])[0]
     first = [(tf.cast(output, dtype), *more) for output, *more in states]  # in the dtype of a step's output
-    (outputs, others, recurrent_inputs), last = unroll(step, first, steps, (specs, kept_specs, read_specs))
-    for read, one in zip(reads, recurrent_inputs):
-        read.append(one)
+    specs = specs, kept_specs, read_specs
+    (outputs, others, recurrent_inputs), (_, last) = unroll(step, (stacks, first), steps, specs)
+    for read, state, output, more in zip(reads, first, outputs, recurrent_inputs):
+        hidden = tf.concat([state[0][None], output], axis=0)[:-1]  # (T, B, U), what each step began with
+        read.append([ordered(tf.stop_gradient(one)) for one in (hidden, *more)])
     if lengths is None:
         last = [(tf.cast(output, state[0].dtype), *more) for (output, *more), state in zip(last, states)]
     else:
@@ -139,6 +149,42 @@ def run_cells(cells, inputs, states, lengths=None, training=False):
             for output, more, state in zip(outputs, others, states)
         ]
     return list(zip(outputs, last))
+
+
+def _slices(sequences):
+    """A function (time, state) -> slices of the sequences at that step, state; and the state, which is none."""
+    at = time_slices(sequences)
+    return lambda time, none: (at(time), none), ()
+
+
+def _stacked_slices(sequences):
+    """`_slices` of sequences (T, B, G) whose last step comes first, for a gradient: the state is a stack of each.
+
+    A gradient puts slices on a stack, too. That of `time_slices` adds each to a slice of zeros.
+    """
+    stacks = [
+        tf.raw_ops.TensorListFromTensor(tensor=one, element_shape=tf.shape(one)[1:]) for one in sequences
+    ]
+
+    def take(_, stacks):
+        taken = [
+            tf.raw_ops.TensorListPopBack(
+                input_handle=stack, element_shape=[-1, one.shape[-1]], element_dtype=one.dtype
+            )
+            for stack, one in zip(stacks, sequences, strict=True)
+        ]
+        stacks, slices = map(list, zip(*taken))
+        for piece, one in zip(slices, sequences):
+            piece.set_shape(one.shape[1:])
+        return slices, stacks
+
+    return take, stacks
+
+
+def _last_first(sequence):
+    """(T, ...) with its steps in reverse."""
+    again = lambda x: tf.gather(x, tf.range(tf.shape(x)[0] - 1, -1, -1))
+    return tf.custom_gradient(lambda x: (again(x), again))(sequence)
 
 
 def _last(sequence, before, lengths):

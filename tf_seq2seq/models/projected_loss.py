@@ -1,13 +1,14 @@
 """Projection to the vocabulary and its cross-entropy in one piece: most of a training step's work, and of its memory.
 
-Shapes: **M** real tokens, **D** feature size, **V** vocabulary, **W** V rounded up to whole blocks.
+Shapes: **M** real tokens, **D** feature size, **V** vocabulary. In 16 bits both are rounded up (`_rounded`), to **R** rows
+and **W** columns.
 """
 
 import tensorflow as tf
 
-from tf_seq2seq.layers.affine import affine, bias_within
+from tf_seq2seq.layers.affine import TILE, affine, bias_within
 
-BLOCK = 64  # columns; matrix units work in tiles, and are slow at the edges of a product that is no multiple of them
+LARGEST = 2**31 - 1  # values that an int32 can count
 NEVER = -30000.0  # bias of columns that are no token; finite in float16, and exp(x - max) is 0 in float32
 FAINT, FAINT_IN_FLOAT16 = 1e-30, 1e-4  # probabilities whose logarithms are still known well
 
@@ -50,15 +51,16 @@ def projected_cross_entropy(features, kernel, bias, labels, label_smoothing=0.0)
 
     @tf.custom_gradient
     def losses(features, kernel, bias):
-        logits, gradients = projected(features, kernel, bias)  # (M, W)
-        p, top = tf.nn.softmax(logits), _maximum(logits)
+        logits, gradients = projected(features, kernel, bias)  # (R, W)
+        p, top = tf.nn.softmax(logits), _maximum(logits)[: tf.shape(labels)[0]]
         found, chance = (tf.cast(tf.gather_nd(one, at_label), tf.float32) for one in (logits, p))
         nll = _surprise(p, top, found, chance)
         loss = nll + eps * (found - _mean_logit(features, kernel, bias)) if eps else nll
 
         def gradient(upstream, *_):
             own = tf.cast(chance - (1.0 - eps) - eps / size, dtype)
-            g = tf.tensor_scatter_nd_update(p - eps / size if eps else p, at_label, own)
+            with tf.control_dependencies([nll]):  # the last reader of p
+                g = _replaced(p - eps / size if eps else p, at_label, own)
             found = gradients(g, tf.cast(upstream, dtype)[:, None])
             return tuple(tf.cast(one, given.dtype) for one, given in zip(found, (features, kernel, bias)))
 
@@ -80,36 +82,62 @@ def _projected(features, kernel, bias):
 
 
 def _rounded(features, kernel, bias):
-    """`_projected` in the dtype of the features, with W columns.
+    """`_projected` in the dtype of the features, with R rows and W columns.
 
-    The bias is two columns of the kernel, what its first rounding leaves being the second. Beside the product it would
-    be a pass over the logits, its gradient another product; a bias that TensorFlow fuses makes oneDNN's product several
-    times slower.
+    A sum of products is made a whole number of tiles long. A row of logits is made an odd number of cache lines long, so
+    that a column's tile does not lie in a few sets of the cache. The bias is two columns of the kernel, what its first
+    rounding leaves being the second. Beside the product it would be a pass over the logits, its gradient another product;
+    a bias that TensorFlow fuses makes oneDNN's product several times slower.
     """
-    dtype, (size, width) = features.dtype, kernel.shape
-    columns = -size % BLOCK
-    bias = tf.pad(tf.cast(bias, tf.float32), [[0, columns]], constant_values=NEVER)
+    dtype, (size, width), rows = features.dtype, kernel.shape, tf.shape(features)[0]
+    columns = (-(-size // TILE) | 1) * TILE - size  # 32 values of 16 bits are a cache line, too
     first = tf.cast(bias, dtype)
-    second = tf.cast(bias - tf.cast(first, tf.float32), dtype)
-    kernel = tf.pad(tf.cast(kernel, dtype), [[0, columns], [0, 0]])
+    second = tf.cast(tf.cast(bias, tf.float32) - tf.cast(first, tf.float32), dtype)
+    whole = lambda x: tf.pad(x, [[0, -rows % TILE], [0, 0]])  # (M, ...) -> (R, ...)
     features, kernel = bias_within(
-        features, kernel, [first, second], transpose=True
+        whole(features), tf.cast(kernel, dtype), [first, second], transpose=True
     )  # D + 2 and more columns
+    never = tf.pad(
+        tf.fill([columns, 1], tf.constant(NEVER, dtype)), [[0, 0], [width, kernel.shape[1] - width - 1]]
+    )
+    kernel = tf.concat([kernel, never], axis=0)  # (V, ...) -> (W, ...)
 
     def gradients(g, by):
-        both = tf.matmul(g, features * by, transpose_a=True)  # (W, D + 2 and more)
-        return tf.matmul(g, kernel)[:, :width] * by, both[:size, :width], both[:size, width]
+        both = tf.matmul(g, features * whole(by), transpose_a=True)  # (W, D + 2 and more)
+        return tf.matmul(g, kernel)[:rows, :width] * by, *_parts(both, size, width)
 
     return tf.matmul(features, kernel, transpose_b=True), gradients
 
 
+@tf.function(jit_compile=True, autograph=False)
+def _parts(both, size, width):
+    """Gradients of kernel and bias, float32, in one pass over their product."""
+    both = tf.cast(both[:size, : width + 1], tf.float32)
+    return both[:, :width], both[:, width]
+
+
 def _maximum(logits):
-    """The largest of each row, (M, W) -> (M,) float32; TensorFlow's own takes four times as long in bfloat16 as pooling."""
+    """The largest of each row, (R, W) -> (R,) float32; TensorFlow's own takes four times as long in bfloat16 as pooling."""
     if logits.dtype == tf.float32:
         return tf.reduce_max(logits, axis=-1)
-    blocks = logits.shape[-1] // BLOCK
-    pooled = tf.nn.max_pool(tf.reshape(logits, [-1, blocks, 1, BLOCK]), [blocks, 1], 1, padding="VALID")
+    lines = logits.shape[-1] // TILE
+    pooled = tf.nn.max_pool(tf.reshape(logits, [-1, lines, 1, TILE]), [lines, 1], 1, padding="VALID")
     return tf.reduce_max(tf.cast(pooled, tf.float32), axis=[1, 2, 3])
+
+
+def _replaced(values, places, new):
+    """(R, W) with a number at each of the places (M, 2), in the memory of `values`, which nobody may read any more.
+
+    A scatter would copy all of it first, a hundredth of a training step.
+    """
+    size, width = tf.size(values, tf.int64), tf.shape(values)[1]
+
+    def in_place():
+        flat = places[:, 0] * width + places[:, 1]
+        column = tf.reshape(values, [-1, 1])
+        return tf.reshape(tf.raw_ops.InplaceUpdate(x=column, i=flat, v=new[:, None]), tf.shape(values))
+
+    return tf.cond(size <= LARGEST, in_place, lambda: tf.tensor_scatter_nd_update(values, places, new))
 
 
 def _surprise(p, top, found, chance):
