@@ -181,6 +181,7 @@ class Clock(keras.callbacks.Callback):
 
 def train(args, data):
     """Plain `fit`: Adam, clipped gradients, batches of sentences of like length."""
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")  # TensorFlow's own; README.md has its gain
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy(args.policy)
     vocabulary = read_vocabulary(data)
