@@ -277,20 +277,22 @@ def test_opennmt_tf_gets_the_same_pieces_and_epochs(benchmark, tmp_path):
 def trained(benchmark, tmp_path, monkeypatch):
     """`train_speed` with programs whose speeds are known: ours 300, or 600 in bfloat16, the peer 200 tokens/s."""
     train_speed = benchmark("train_speed")
+    log = "FIRST_STEP 8.0s\nstep 100 loss 5.0 tgt\nstep 150 loss {} tgt\nRESULT steps 130 tgt_tok/s {} maxrss 9MiB"
     passes = []
 
-    def one_pass(args, case, name, turn):
-        passes.append((name, turn))
-        speed = 200.0 if name != "tf_seq2seq" else 600.0 if "bfloat16" in case.policy else 300.0
-        figures = {"target_tokens_per_second": speed, "rss_mib": 9.0, "first_step_seconds": 8.0}
-        return figures | {"losses": {"100": 5.0, "150": 4.0 if name == "tf_seq2seq" else 4.2}}
+    def run_in_turn(programs, threads):
+        passes.append(programs)
+        bfloat16 = "mixed_bfloat16" in programs[0][0]
+        return [
+            log.format(4.0, 300.0 if bfloat16 else 150.0),
+            log.format(4.2, 100.0),
+        ]  # half of the time is each one's
 
-    monkeypatch.setattr(train_speed, "one_pass", one_pass)
-    args = train_speed.arguments(["--work", str(tmp_path), "--passes", "2"])
+    monkeypatch.setattr(train_speed, "run_in_turn", run_in_turn)
+    monkeypatch.setattr(train_speed, "run", lambda *_: log.format(4.0, 300.0))
+    monkeypatch.setattr(train_speed, "torch_python", lambda args: "python")
+    args = train_speed.arguments(["--work", str(tmp_path), "--baselines", str(tmp_path), "--passes", "2"])
     report = train_speed.report_of(args) | {"floor": {"gflops": {"float32": 100.0, "bfloat16": 200.0}}}
-    log = "FIRST_STEP 8.0s\nstep 100 loss 5.0 tgt\nstep 150 loss 4.0 tgt\nRESULT steps 130 tgt_tok/s 300.0 maxrss 9MiB"
-    monkeypatch.setattr(train_speed, "run", lambda command, *_: log if "--peers-batches" in command else None)
-    monkeypatch.setattr(train_speed, "programs", lambda args, case: {"tf_seq2seq": (["ours"], {})})
     for case in train_speed.CASES:
         train_speed.measure(args, report, case)
         train_speed.measure_losses(args, report, case)
@@ -304,15 +306,38 @@ def test_train_speed_has_a_row_of_the_asked_fields_for_each_case(trained):
     asked = {"case", "target_tokens_per_second", "rss_mib", "baseline", "ratio", "goal"}
     assert all(asked <= set(row) for row in rows)
     assert all((row["loss"], row["baseline_loss"]) == (4.5, 4.6) for row in rows)
+    assert all(row["first_step_seconds"] == 8.0 for row in rows)
     assert rows[0]["share_of_floor"] == round(300 / (100e9 / (6 * 8.48e6)), 3)
     report["settings"]["cores"] = 2
     assert train_speed.row_of(train_speed.CASES[0], report, 2)["goal"] is None  # goals are of one core
 
 
-def test_train_speed_runs_a_peer_once_for_the_cases_that_share_it(trained):
-    _, _, passes = trained
-    assert len(passes) == 2 * 4 + 2 * 3
-    assert passes[:2] == [("tf_seq2seq", 1), ("torch_nmt.py --input-feed", 1)]
+def test_train_speed_runs_both_programs_of_a_case_together(trained):
+    train_speed, _, passes = trained
+    assert len(passes) == 2 * len(train_speed.CASES)
+    for programs in passes:
+        (ours, *_), (peer, *_) = programs
+        assert ours[1] == train_speed.OURS and peer[1].name == "torch_nmt.py"
+        assert [command[command.index("--max-s") + 1] for command in (ours, peer)] == [120.0, 120.0]
+
+
+def test_programs_in_turn_are_awake_one_at_a_time(benchmark, tmp_path):
+    """Each counts the time in which it runs; clocks on the wall see twice as much."""
+    programs, code = (
+        benchmark("baseline_programs"),
+        "import time\nbegun, ran, last = time.time(), 0.0, time.time()\n",
+    )
+    code += "while time.time() < begun + 2:\n    now = time.time()\n    ran += min(now - last, 0.01)\n    last = now\n"
+    command = [sys.executable, "-c", code + "print(ran)"]
+    ran = programs.run_in_turn([(command, tmp_path / name, None, None) for name in "ab"], 1, seconds=0.1)
+    assert all(0.6 < float(one) < 1.4 for one in ran)
+
+
+def test_a_program_in_turn_that_fails_is_named(benchmark, tmp_path):
+    programs = benchmark("baseline_programs")
+    commands = [[sys.executable, "-c", "print(1)"], [sys.executable, "-c", "raise SystemExit('no data')"]]
+    with pytest.raises(programs.Skipped, match="exit code 1: no data"):
+        programs.run_in_turn([(one, tmp_path / str(len(one[2])), None, None) for one in commands], 1)
 
 
 def test_batches_of_the_peer_hold_each_pair_once_an_epoch(benchmark, tmp_path):

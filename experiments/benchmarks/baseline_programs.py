@@ -2,13 +2,16 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from baseline_data import read_lines, to_text
 
 TORCH = "2.13.0"
+SLICE = 0.5  # seconds; of some steps of a training, and a hundredth of a measurement
 
 
 class Skipped(Exception):
@@ -21,22 +24,64 @@ def run(command, log, threads, folder=None, more=None):
     Raises:
         Skipped: if it does not start, or ends with another exit code than 0.
     """
+    return run_in_turn([(command, log, folder, more)], threads)[0]
+
+
+def run_in_turn(programs, threads, seconds=SLICE):
+    """Runs programs side by side of which one at a time is awake, for so many seconds in its turn, until all have ended.
+
+    So a machine whose speed changes is as fast for one as for the other, and a clock on the wall goes by for each as many
+    times as fast as there are programs, also when the others have ended.
+
+    Args:
+        programs: list of what `run` takes: (command, log, folder or None, environment or None).
+        threads, seconds: as said.
+
+    Returns:
+        list of their outputs.
+
+    Raises:
+        Skipped: as `run` does.
+    """
+    processes = []
+    try:
+        for program in programs:
+            processes.append(started(*program, threads))
+            if len(programs) > 1:
+                processes[-1].send_signal(signal.SIGSTOP)
+        while len(programs) > 1 and any(process.poll() is None for process in processes):
+            for process in processes:
+                process.send_signal(signal.SIGCONT)
+                time.sleep(seconds)
+                process.send_signal(signal.SIGSTOP)
+        codes = [process.wait() for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [output(command, log, code) for (command, log, *_), code in zip(programs, codes)]
+
+
+def started(command, log, folder, more, threads):
+    """The process of a program whose output goes to a file."""
     names = ["THREADS", "OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"]
     environment = {"TF_CPP_MIN_LOG_LEVEL": "2"} | os.environ | dict.fromkeys(names, str(threads))
     environment |= {"PYTHONUNBUFFERED": "1", "KERAS_BACKEND": "tensorflow"} | (more or {})
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w", encoding="utf8") as output:
-        command = [str(part) for part in command]
+    command = [str(part) for part in command]
+    with open(log, "w", encoding="utf8") as to:
         try:
-            done = subprocess.run(
-                command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
-            )
+            return subprocess.Popen(command, cwd=folder, env=environment, stdout=to, stderr=subprocess.STDOUT)
         except OSError as error:
             raise Skipped(f"{command[0]} does not start: {error.strerror}") from error
+
+
+def output(command, log, code):
+    """What a program that has ended wrote."""
     text = log.read_text(encoding="utf8", errors="replace")
-    if done.returncode:
+    if code:
         last = (text.strip().splitlines() or ["no output"])[-1]
-        raise Skipped(f"exit code {done.returncode}: {last[:200]} (see {log})")
+        raise Skipped(f"exit code {code}: {last[:200]} (see {log})")
     return text
 
 

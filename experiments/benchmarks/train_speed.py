@@ -3,9 +3,9 @@
     python experiments/benchmarks/train_speed.py --baselines DIR --json FILE [--work DIR] [--only CASES] [--cores 1]
 
 The same corpus, the same pieces, the same sizes of model, Adam and dropout; so many seconds of training each, from
-the 20th step on, in a fresh process, programs taking turns, three passes; the medians count. Losses are those of the
-same steps on the same batches: a further training of ours takes the peer's batches in its order. All is kept in the
-JSON file: run again, and only what is missing is done. README.md beside this file tells what is compared and what the
+the 20th step on, in fresh processes that take turns every half second, three passes; the medians count. Losses are those
+of the same steps on the same batches: a further training of ours takes the peer's batches in its order. All is kept in
+the JSON file: run again, and only what is missing is done. README.md beside this file tells what is compared and what the
 numbers mean.
 """
 
@@ -20,7 +20,16 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from baseline_programs import TORCH, Skipped, mkl_shim, number, result_line, run, torch_python
+from baseline_programs import (
+    TORCH,
+    Skipped,
+    mkl_shim,
+    number,
+    result_line,
+    run,
+    run_in_turn,
+    torch_python,
+)
 from decode_speed import measure_floor, why_not
 from quality_at_budget import processor, save
 
@@ -71,7 +80,7 @@ def arguments(argv=None):
         "--only", nargs="+", choices=names, default=names, metavar="CASE", help=" ".join(names)
     )
     parser.add_argument(
-        "--seconds", type=float, default=60, help="of a pass, after its 20th step (default 60)"
+        "--seconds", type=float, default=60, help="of a program in a pass, after its 20th step (default 60)"
     )
     parser.add_argument("--passes", type=int, default=3, help="of which the median counts (default 3)")
     parser.add_argument("--cores", type=int, default=1, help="and threads, of every program (default 1)")
@@ -121,21 +130,17 @@ def preloaded(*libraries):
 
 
 def measure(args, report, case):
-    """All passes of a case that are missing, the two programs in turn."""
-    names = ["tf_seq2seq", case.baseline]
-    for turn in range(1, args.passes + 1):
-        for name in names:
-            key = case.name if name == "tf_seq2seq" else name  # a peer's passes serve two cases
-            passes = report["measured"].setdefault(key, [])
-            if len(passes) < turn:
-                passes.append(one_pass(args, case, name, turn))
-                save(report, args.json)
+    """All passes of a case that are missing."""
+    passes = report["measured"].setdefault(case.name, [])
+    for turn in range(len(passes) + 1, args.passes + 1):
+        passes.append(one_pass(args, case, turn))
+        save(report, args.json)
 
 
 def measure_losses(args, report, case):
     """Our losses on the peer's batches, as many as its longest pass tells of: its passes are alike."""
     found = report["losses"].setdefault(case.name, {})
-    losses = longest_losses(report["measured"][case.baseline])
+    losses = longest_losses([one[case.baseline] for one in report["measured"][case.name]])
     if not losses:
         sys.exit(f"{case.baseline} told no loss in {args.seconds:g} seconds: give it more by --seconds")
     steps = max(map(int, losses))
@@ -146,6 +151,7 @@ def measure_losses(args, report, case):
         options = ["--peers-batches", steps, "--ckpt", "model.keras"]
         log = run([*command, *options], folder / f"{case.name}-losses.log", args.threads, folder, more)
         found |= figures(log)["losses"]
+        report["first_step_seconds"][case.name] = figures(log)["first_step_seconds"]
         save(report, args.json)
         print(f"loss {found[str(steps)]} after the last", flush=True)
 
@@ -159,25 +165,23 @@ def longest_losses(passes):
     return max((one["losses"] for one in passes), key=len)
 
 
-def one_pass(args, case, name, turn):
-    """Figures of one training in a fresh process."""
-    print(f"{case.name}: {name}, pass {turn} ...", end=" ", flush=True)
-    load = os.getloadavg()[0]
-    command, more = programs(args, case)[name]
-    folder = args.work / name.replace(" ", "_")
-    folder.mkdir(parents=True, exist_ok=True)
-    options = [
-        "--max-s",
-        args.seconds,
-        "--epochs",
-        1000,
-        "--ckpt",
-        "model.keras" if command[1] == OURS else "m.pt",
-    ]
-    log = run([*command, *options], folder / f"{case.name}.log", args.threads, folder, more)
-    found = figures(log) | {"load_before": round(load, 2)}
-    print(f"{found['target_tokens_per_second']:.0f} target tokens/s", flush=True)
-    return found
+def one_pass(args, case, turn):
+    """Figures of both programs by name, each trained in a fresh process."""
+    print(f"{case.name}, pass {turn} ...", end=" ", flush=True)
+    load, runs = os.getloadavg()[0], programs(args, case)
+    turns = []
+    for name, (command, more) in runs.items():
+        folder = args.work / name.replace(" ", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = "model.keras" if command[1] == OURS else "m.pt"
+        options = ["--max-s", len(runs) * args.seconds, "--epochs", 1000, "--ckpt", weights]
+        turns.append(([*command, *options], folder / f"{case.name}.log", folder, more))
+    found = dict(zip(runs, map(figures, run_in_turn(turns, args.threads)), strict=True))
+    for one in found.values():
+        one["target_tokens_per_second"] *= len(runs)  # a clock on the wall counts everybody's seconds
+    speeds = [f"{one['target_tokens_per_second']:.0f}" for one in found.values()]
+    print(f"{' and '.join(speeds)} target tokens/s", flush=True)
+    return found | {"load_before": round(load, 2)}
 
 
 def figures(log):
@@ -204,18 +208,24 @@ def figures(log):
 def row_of(case, report, passes):
     """A row of the result, or None where passes are missing.
 
-    >>> same = {"rss_mib": 1.0, "first_step_seconds": 9.0, "losses": {}}
-    >>> one = lambda speed: {"target_tokens_per_second": speed, **same}
-    >>> case, measured = CASES[0], {"feed-float32": [one(30.0)], "torch_nmt.py --input-feed": [one(20.0)]}
-    >>> row = row_of(case, {"measured": measured, "losses": {}, "floor": None, "settings": {"cores": 1}}, 1)
-    >>> row["case"], row["ratio"], row["goal"]
-    ('feed-float32', 1.5, 1.15)
+    >>> one = lambda speed: {"target_tokens_per_second": speed, "rss_mib": 1.0, "losses": {}}
+    >>> case, names = CASES[0], ("tf_seq2seq", "torch_nmt.py --input-feed")
+    >>> passes = [dict(zip(names, map(one, speeds))) for speeds in [(30.0, 20.0), (15.0, 10.0), (40.0, 20.0)]]
+    >>> report = {"measured": {"feed-float32": passes}, "losses": {}, "first_step_seconds": {}, "floor": None}
+    >>> row = row_of(case, report | {"settings": {"cores": 1}}, 3)
+    >>> row["case"], row["target_tokens_per_second"], row["ratio"], row["goal"]
+    ('feed-float32', 30.0, 1.5, 1.15)
     """
-    ours, peer = (report["measured"].get(key, []) for key in (case.name, case.baseline))
-    if len(ours) < passes or len(peer) < passes:
+    found = report["measured"].get(case.name, [])
+    if len(found) < passes:
         return None
-    middle = lambda found, key: statistics.median(one[key] for one in found if one[key] is not None)
-    speed, other = (middle(found, "target_tokens_per_second") for found in (ours, peer))
+    ours, peer = ([one[name] for one in found] for name in ("tf_seq2seq", case.baseline))
+    middle = lambda found, key: statistics.median(one[key] for one in found)
+    speed, other = (middle(one, "target_tokens_per_second") for one in (ours, peer))
+    ratio = statistics.median(
+        one["target_tokens_per_second"] / beside["target_tokens_per_second"]
+        for one, beside in zip(ours, peer)
+    )
     floor = floor_of(case, report["floor"]) if report["floor"] else None
     alone = report["settings"]["cores"] == 1
     loss, other_loss = mean_losses(report["losses"].get(case.name, {}), longest_losses(peer))
@@ -223,11 +233,11 @@ def row_of(case, report, passes):
         "case": case.name,
         "target_tokens_per_second": round(speed, 1),
         "rss_mib": middle(ours, "rss_mib"),
-        "first_step_seconds": middle(ours, "first_step_seconds"),
+        "first_step_seconds": report["first_step_seconds"].get(case.name),
         "baseline": case.baseline,
         "baseline_target_tokens_per_second": round(other, 1),
         "baseline_rss_mib": middle(peer, "rss_mib"),
-        "ratio": round(speed / other, 3),
+        "ratio": round(ratio, 3),
         "goal": case.goal if alone else None,
         "loss": loss,
         "baseline_loss": other_loss,
@@ -255,7 +265,7 @@ def report_of(args):
     """The JSON file's content, or a new one; passes of other settings are never mixed."""
     settings = {"cores": args.cores, "seconds": args.seconds, "seed": args.seed, "preload": args.preload}
     if not args.json.exists():
-        empty = {"floor": None, "measured": {}, "losses": {}, "rows": []}
+        empty = {"floor": None, "measured": {}, "losses": {}, "first_step_seconds": {}, "rows": []}
         return {"settings": settings, "machine": processor(), **empty}
     report = json.loads(args.json.read_text(encoding="utf8"))
     if report["settings"] != settings:
