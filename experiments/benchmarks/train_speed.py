@@ -150,8 +150,9 @@ def measure_losses(args, report, case):
         folder = args.work / "tf_seq2seq"
         options = ["--peers-batches", steps, "--ckpt", "model.keras"]
         log = run([*command, *options], folder / f"{case.name}-losses.log", args.threads, folder, more)
-        found |= figures(log)["losses"]
-        report["first_step_seconds"][case.name] = figures(log)["first_step_seconds"]
+        alone = figures(log)
+        found |= alone["losses"]
+        report["first_step_seconds"][case.name] = alone["first_step_seconds"]
         save(report, args.json)
         print(f"loss {found[str(steps)]} after the last", flush=True)
 
